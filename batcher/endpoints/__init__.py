@@ -1,0 +1,1 @@
+"""Endpoints that a run can name, and those that it serves itself."""
