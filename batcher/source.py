@@ -84,6 +84,7 @@ class Source:
 
     Args:
         path: A file, plain, `.gz` or `.zst`; or None for standard input.
+        limit: Take only the first so many lines that are not blank.
         spool_into: A folder. Where the source can't be read twice (a pipe), all of it is first
             copied into an unnamed file there.
 
@@ -92,8 +93,11 @@ class Source:
         StorageError: It could not be copied.
     """
 
-    def __init__(self, path: Path | None, *, spool_into: Path | None = None) -> None:
+    def __init__(
+        self, path: Path | None, *, limit: int | None = None, spool_into: Path | None = None
+    ) -> None:
         self.path = path
+        self._limit = limit
         self._file = _open(path)
         if spool_into is not None and not _is_file(self._file):
             self._file = _spool(self._file, spool_into)
@@ -119,7 +123,7 @@ class Source:
             block = self._read()
             lines = self._splitter.split(block) if block else [self._splitter.rest()]
             self._ended = not block
-            if kept := self._numbered(lines):
+            if kept := self._within_limit(self._numbered(lines)):
                 return kept
         return []
 
@@ -152,6 +156,7 @@ class Source:
         self._stream = _decompressed(self.path, self._file)
         self._splitter = LineSplitter()
         self._number = 0
+        self._left = self._limit
         self._ended = False
 
     def _read(self) -> bytes:
@@ -162,6 +167,14 @@ class Source:
         except Exception as error:  # noqa: BLE001: each decompressor has errors of its own
             raise StorageError(f"the source can't be read on: {_reason(error)}") from None
         return block
+
+    def _within_limit(self, lines: list[Line]) -> list[Line]:
+        if self._left is None:
+            return lines
+        taken = lines[: self._left]
+        self._left -= len(taken)
+        self._ended = self._ended or not self._left
+        return taken
 
     def _numbered(self, lines: list[bytes | None]) -> list[Line]:
         first = self._number + 1
