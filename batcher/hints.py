@@ -105,7 +105,8 @@ def _number(text: str | None) -> float | None:
     text = text.strip()
     if not (text.isascii() and text.isdecimal()) and not _NUMBER.fullmatch(text):
         return None
-    return min(float(text), LONGEST_S)
+    number = float(text)
+    return min(LONGEST_S, number)
 
 
 @lru_cache(maxsize=512)  # every answer brings two, and the same few texts come again and again

@@ -24,8 +24,6 @@ MAX_COUNT = 10**9
 _new = tuple.__new__
 # Prompt, completion and total tokens, and nothing else.
 _PLAIN_FIELDS = 3
-# OpenAI and OpenRouter; LiteLLM
-_WRITE_NAMES = ("cache_write_tokens", "cache_creation_tokens")
 
 
 def plain_usage(usage: dict[Any, Any]) -> Usage | None:
@@ -45,7 +43,8 @@ def plain_usage(usage: dict[Any, Any]) -> Usage | None:
     if type(details) is not dict:
         return Usage(prompt, completion, total) if len(usage) == _PLAIN_FIELDS else None
     cached = details.get("cached_tokens")
-    if type(cached) is not int or not details.keys().isdisjoint(_WRITE_NAMES):
+    written = "cache_write_tokens" in details or "cache_creation_tokens" in details
+    if type(cached) is not int or written:
         return None
     details = get("completion_tokens_details")
     reasoning = details.get("reasoning_tokens", 0) if type(details) is dict else 0
@@ -89,7 +88,8 @@ def parts_usage(usage: dict[Any, Any], prompt_key: str, completion_key: str) -> 
     details = usage.get(prompt_key + "_details")
     if isinstance(details, dict):
         cached = count(details.get("cached_tokens")) or 0
-        written = _first(details, *_WRITE_NAMES)
+        # OpenAI, OpenRouter; LiteLLM
+        written = _first(details, "cache_write_tokens", "cache_creation_tokens")
     if not cached:  # DeepSeek; Moonshot
         cached = _first(usage, "prompt_cache_hit_tokens", "cached_tokens")
     details = usage.get(completion_key + "_details")
