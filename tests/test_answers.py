@@ -229,6 +229,12 @@ USAGES: list[Any] = [
     ),
     pytest.param(
         Family.MESSAGES,
+        {"input_tokens": 10, "cache_creation_input_tokens": 20, "output_tokens": 5},
+        Usage(30, 5, 35, 0, 20),
+        id="Anthropic: only written to the cache",
+    ),
+    pytest.param(
+        Family.MESSAGES,
         {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15},
         Usage(10, 5, 15),
         id="a relay that answers messages in chat's names",

@@ -160,6 +160,16 @@ TABLE = [
         id="429, larger than the limit in another wording",
     ),
     pytest.param(
+        reply(429, error("429", None, "Request too large for model x, reduce it")),
+        (Final, "http_429"),
+        id="429, larger than the limit without figures",
+    ),
+    pytest.param(
+        reply(429, error(None, "invalid_request")),
+        (Cause.THROTTLED, "http_429"),
+        id="a general type leaves a 429 what it is",
+    ),
+    pytest.param(
         reply(413, error("rate_limit_exceeded", "tokens")),
         (Final, "rate_limit_exceeded"),
         id="Groq: 413 with a rate limit's code",
