@@ -40,7 +40,7 @@ __all__ = [
     "usage_json",
 ]
 
-# Sums stay exact: a price has at most 18 decimals a token, so 60 digits hold 10^42 dollars of them.
+# Sums stay exact: list prices have up to 24 decimals a token, and 60 digits hold 10^36 dollars so.
 _EXACT = Context(prec=60)
 
 # The name in `errors` of a failed row whose caller gave no code.
