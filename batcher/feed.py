@@ -1,18 +1,12 @@
-"""The rows of a run, one at a time for the pool, read a block ahead in a thread.
-
-A block is read by a daemon thread of its own: a read of a pipe that nobody writes to can't be
-broken off, and must not keep the process from ending.
-"""
+"""The rows of a run, one at a time for the pool, read a block ahead in a thread."""
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import anyio
 
+from batcher.daemon import in_daemon
 from batcher.errors import StorageError
 from batcher.plan import Plan
 from batcher.roster import Member, Roster
@@ -66,7 +60,7 @@ class Feed:
         while not self.ended:
             self._room = anyio.Event()
             try:
-                block = await _in_daemon(self._source.read_block)
+                block = await in_daemon(self._source.read_block)
             except StorageError as error:
                 self.failure = error
                 block = []
@@ -91,29 +85,3 @@ class Feed:
         at = self._at
         self._at += 1
         return self._roster.revisit(line, plan.entries[at], plan.unnamed[at])
-
-
-async def _in_daemon(function: Callable[[], Any]) -> Any:
-    """Run a function in a daemon thread of its own and await what it returns."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Any] = loop.create_future()
-
-    def tell(result: Any, error: BaseException | None) -> None:
-        if not future.done():
-            if error is None:
-                future.set_result(result)
-            else:
-                future.set_exception(error)
-
-    def work() -> None:
-        result, failed = None, None
-        try:
-            result = function()
-        except BaseException as error:  # noqa: BLE001: handed over to the one who awaits
-            failed = error
-        # The loop may have closed while a read could not be broken off.
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(tell, result, failed)
-
-    threading.Thread(target=work, name="batcher source", daemon=True).start()
-    return await future

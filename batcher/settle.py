@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import orjson
 
-from batcher.answers import NOT_JSON, family_of
+from batcher.answers import NOT_JSON, family_of, read_usage
 from batcher.clerk import Clerk
 from batcher.governor import Governor, Outcome
 from batcher.hints import rate_headers
@@ -76,16 +76,17 @@ class Settler:
                 answer = orjson.loads(outcome.body)
             except orjson.JSONDecodeError:
                 answer = NOT_JSON
+        family = family_of(task.row.path)
         verdict = decide(
             self._policy,
             outcome,
             answer,
-            family=family_of(task.row.path),
+            family=family,
             charged=task.charged,
             now_unix=time.time(),
             jitter=random.random(),
         )
-        usage = verdict.usage if isinstance(verdict, Accept) else None
+        usage = verdict.usage if isinstance(verdict, Accept) else read_usage(answer, family)
         self._tell_governor(task, outcome, verdict, now_s, usage.total_tokens if usage else None)
         spend = self._clerk.spend(task.row, outcome, usage)
         task.spend = spend if task.spend is None else task.spend.plus(spend)
