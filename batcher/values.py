@@ -194,7 +194,7 @@ def deadline_unix(text: str, now: datetime) -> float:
     """
     if _TIME.fullmatch(text) is None:
         return now.timestamp() + _positive(seconds(text))
-    clock = time.fromisoformat(text if text[1] != ":" else f"0{text}")
+    clock = _time_of_day(text)
     here = now if clock.tzinfo is None else now.astimezone(clock.tzinfo)
     then = here.replace(
         hour=clock.hour, minute=clock.minute, second=clock.second, microsecond=0, fold=0
@@ -202,6 +202,13 @@ def deadline_unix(text: str, now: datetime) -> float:
     if then.timestamp() <= now.timestamp():
         then += timedelta(days=1)
     return then.timestamp()
+
+
+def _time_of_day(text: str) -> time:
+    try:
+        return time.fromisoformat(text if text[1] != ":" else f"0{text}")
+    except ValueError:
+        raise UnfitError from None
 
 
 # Any moment will do to see whether a text is a deadline at all.
