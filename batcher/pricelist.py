@@ -19,8 +19,8 @@ from importlib.metadata import version
 from math import inf
 from typing import TYPE_CHECKING
 
-from batcher.pricing import Rates, Step, Tariff
 from batcher.records import Usage
+from batcher.tariff import Rates, Step, Tariff
 
 if TYPE_CHECKING:
     import genai_prices
@@ -137,8 +137,9 @@ def _steps(price: ModelPrice) -> list[Step]:
 
 def _rates(price: ModelPrice, prompt_tokens: int) -> Rates:
     rates = {rate: _at(getattr(price, key), prompt_tokens) for rate, key in _RATE_KEYS.items()}
-    thousand = _at(getattr(price, _REQUEST_KEY), prompt_tokens) or Decimal(0)
-    return Rates(**rates, request=thousand.scaleb(-_REQUESTS_PER_PRICE_EXP))
+    thousand = _at(getattr(price, _REQUEST_KEY), prompt_tokens)
+    request = None if thousand is None else thousand.scaleb(-_REQUESTS_PER_PRICE_EXP)
+    return Rates(**rates, request=request)
 
 
 def _at(price: Decimal | TieredPrices | None, prompt_tokens: int) -> Decimal | None:

@@ -20,7 +20,7 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from batcher.errors import UsageError
-from batcher.pricing import Rates, Step, Tariff
+from batcher.tariff import Rates, Step, Tariff
 
 __all__ = ["PriceTable"]
 
@@ -180,7 +180,7 @@ def _entry(section: _Section, top: _Section) -> _Entry:
         output=unsaid if rates["output"] is None else rates["output"],
         cached=rates["cached_input"],
         cache_write=rates["cache_write"],
-        request=rates["request"] or Decimal(0),
+        request=rates["request"],
     )
     tariff = Tariff([Step(-1, as_written.times(_factor(section, top)))])
     return _Entry(tariff, _limit(section))
