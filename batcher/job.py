@@ -78,11 +78,13 @@ class Outcome(NamedTuple):
             `stop_reason` and `pending`.
         stop: Why it stopped before the job was complete, or None.
         message: The same in plain words, or empty.
+        agreement: Labels that agree with the known ones, and labels compared; None without any.
     """
 
     totals: dict[str, Any]
     stop: StopReason | None
     message: str
+    agreement: tuple[int, int] | None = None
 
     @property
     def exit_code(self) -> int:
