@@ -39,10 +39,9 @@ from batcher.settings import Settings, target_url
 from batcher.settle import Settler
 from batcher.source import Source
 from batcher.stop import StopSwitch
-from batcher.template import Template
 from batcher.transport import SessionTransport, Transport
 
-__all__ = ["Outcome", "Watch", "row_parser", "run"]
+__all__ = ["Outcome", "Watch", "run"]
 
 _TICK_S: Final = 0.25
 _STATUS_EVERY_S: Final = 1.0
@@ -92,21 +91,6 @@ class Outcome(NamedTuple):
         if self.stop is not None:
             return self.stop.exit_code
         return 3 if self.totals["request_counts"]["failed"] else 0
-
-
-def row_parser(settings: Settings) -> RowParser:
-    """Make what turns lines into rows, as the job says.
-
-    Raises:
-        UsageError: The job's template does not parse.
-    """
-    return RowParser(
-        url=settings.url,
-        defaults=settings.defaults,
-        render=None if settings.template is None else Template(settings.template),
-        id_field=settings.id_field,
-        carry=settings.carry,
-    )
 
 
 async def run(
@@ -160,7 +144,7 @@ class _Run:
     async def go(self) -> Outcome:
         """Do the whole of it."""
         settings = self._settings
-        parser = row_parser(settings)
+        parser = RowParser.of(settings)
         self._lock.write(status_object(None))
         if settings.fresh:
             for path in self._paths.set_aside():

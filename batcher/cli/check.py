@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batcher.cli.faces import CheckReport, load_engine
+from batcher.cli.faces import CheckReport
 from batcher.cli.faults import EXIT_USAGE
 from batcher.cli.inputs import settings_for
 from batcher.cli.options import GroupedCommand, settings_options
@@ -32,7 +32,9 @@ def command(target: str, **flags: Any) -> int:  # noqa: ANN401 - click's words, 
     Exits with 0 when every row can be sent, with 2 when one can't. Needs no endpoint and no key.
     """
     settings = settings_for(target, flags, sending=False)
-    report = load_engine().check(settings)
+    from batcher.check import check  # noqa: PLC0415 - keeps --help quick
+
+    report = check(settings)
     out = standard_output()
     if settings.json:
         out.line(json.dumps(_as_object(report), ensure_ascii=False, separators=(",", ":")))

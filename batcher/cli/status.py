@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batcher.cli.faces import Status, load_engine
+from batcher.cli.faces import Status
 from batcher.cli.inputs import is_job_file, settings_for
 from batcher.cli.options import GroupedCommand, settings_options
 from batcher.cli.streams import standard_output
@@ -30,7 +30,9 @@ def command(target: str, json: bool | None) -> int:  # noqa: FBT001 - click's, b
 
     Reads the files of OUTPUT; the run that writes them is not disturbed.
     """
-    status = load_engine().status(_output_of(target))
+    from batcher.status import status as status_of  # noqa: PLC0415 - keeps --help quick
+
+    status = status_of(_output_of(target))
     out = standard_output()
     out.line(_one_line(_as_object(status)) if json else "\n".join(_lines(status, target)))
     return 0
