@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from importlib.metadata import version
 from math import inf
 from typing import TYPE_CHECKING
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["BuiltInList"]
 
 _DAY_S = 86_400
+
+# Digits with which the list's arithmetic is exact, whatever the program around us reckons with.
+_PRECISION = 100
 
 # How far beyond the start of a tier a tariff is checked.
 _PROBE_TOKENS = 100_000
@@ -85,7 +88,8 @@ class BuiltInList:
         if not any(value is not None for value in vars(price).values()):
             return _FREE if model.endswith(":free") else None
         try:
-            return self._derived(provider, info, price, when_unix)
+            with localcontext(prec=_PRECISION):
+                return self._derived(provider, info, price, when_unix)
         except ValueError:
             return None
 
