@@ -16,10 +16,10 @@ from typing import Any, Final, Protocol, Self
 
 import orjson
 
+from batcher.records import BadRow, Result, Row
 from batcher.settings import Settings
 from batcher.spend import spend_bytes
 from batcher.template import Template
-from batcher.records import BadRow, Result, Row
 
 __all__ = [
     "MAX_ROW_BYTES",

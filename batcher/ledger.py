@@ -221,7 +221,7 @@ class Ledger:
         """All that the job has cost so far."""
         return _sum(self._accounts.values()).spend
 
-    def totals(  # noqa: PLR0913 - each argument is a key of the totals
+    def totals(
         self,
         *,
         started_at: str,

@@ -112,7 +112,7 @@ class BuiltInList:
         return None if found is None else found[1].context_window
 
     def _find(self, model: str) -> tuple[Provider, ModelInfo] | None:
-        from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415 - 255 ms: lazy
+        from genai_prices.data_snapshot import get_snapshot
 
         snapshot = get_snapshot()
         for provider_id, name in _places_to_look(self._provider, model):
@@ -168,7 +168,7 @@ def _period(info: ModelInfo, when_unix: float) -> tuple[float, float]:
 
 def _moments(constraint: object, when_unix: float) -> list[float]:
     """The Unix times next to `when_unix` at which a constraint changes."""
-    from genai_prices.types import (  # noqa: PLC0415 - as the list itself
+    from genai_prices.types import (
         StartDateConstraint,
         TimeOfDateConstraint,
     )
@@ -214,7 +214,7 @@ def _probes(step: Step) -> Iterator[Usage]:
 
 
 def _as_asked(usage: Usage) -> genai_prices.Usage:
-    from genai_prices import Usage as Asked  # noqa: PLC0415 - as the list itself
+    from genai_prices import Usage as Asked
 
     return Asked(
         input_tokens=usage.prompt_tokens,

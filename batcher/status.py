@@ -88,7 +88,7 @@ def _last_line(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and found.get("object") == "batch.totals" else None
 
 
-def _progress(fields: Any) -> Progress | None:  # noqa: ANN401: whatever the file holds
+def _progress(fields: Any) -> Progress | None:
     try:
         spend = read_spend(fields["spend"])
         return Progress(**{**fields, "held_by": Hold(fields["held_by"]), "spend": spend})

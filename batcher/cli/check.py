@@ -26,13 +26,13 @@ _SHOWN = 20
 @click.command("check", cls=GroupedCommand)
 @click.argument("target", metavar="SOURCE|JOB.toml", type=click.Path())
 @settings_options("check")
-def command(target: str, **flags: Any) -> int:  # noqa: ANN401 - click's words, read by settings
+def command(target: str, **flags: Any) -> int:
     """Check every row of a source; send nothing.
 
     Exits with 0 when every row can be sent, with 2 when one can't. Needs no endpoint and no key.
     """
     settings = settings_for(target, flags, sending=False)
-    from batcher.check import check  # noqa: PLC0415 - keeps --help quick
+    from batcher.check import check
 
     report = check(settings)
     out = standard_output()

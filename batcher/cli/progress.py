@@ -128,7 +128,7 @@ def watch_for(mode: str, stream: SafeStream, *, title: str) -> Watcher:
     if mode == "json":
         return JsonWatch(stream)
     if mode == "bar" or stream.isatty():
-        from batcher.cli.bar import BarWatch  # noqa: PLC0415 - rich is loaded to draw only
+        from batcher.cli.bar import BarWatch
 
         return BarWatch(stream, title=title)
     return LineWatch(stream)

@@ -27,7 +27,7 @@ __all__ = ["command"]
 @click.command("run", cls=GroupedCommand)
 @click.argument("target", metavar="SOURCE|JOB.toml", type=click.Path())
 @settings_options("run")
-def command(target: str, **flags: Any) -> int:  # noqa: ANN401 - click's words, read by settings
+def command(target: str, **flags: Any) -> int:
     """Send a file of requests; write one result a row and the totals.
 
     SOURCE is JSONL, plain, .gz or .zst, or - for standard input, and needs -o OUTPUT. JOB.toml
@@ -54,7 +54,7 @@ def _title(settings: Settings) -> str:
 
 
 def _send(settings: Settings, watch: Watcher) -> Outcome:
-    import anyio  # noqa: PLC0415 - a quarter of the start-up of --help
+    import anyio
 
     engine = load_engine()
     has_uvloop = sys.platform != "win32" and importlib.util.find_spec("uvloop") is not None
@@ -82,5 +82,5 @@ def _end_event(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _one_line(value: Any) -> str:  # noqa: ANN401 - any JSON
+def _one_line(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)

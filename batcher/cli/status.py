@@ -30,7 +30,7 @@ def command(target: str, json: bool | None) -> int:  # noqa: FBT001 - click's, b
 
     Reads the files of OUTPUT; the run that writes them is not disturbed.
     """
-    from batcher.status import status as status_of  # noqa: PLC0415 - keeps --help quick
+    from batcher.status import status as status_of
 
     status = status_of(_output_of(target))
     out = standard_output()

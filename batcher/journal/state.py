@@ -17,7 +17,6 @@ from batcher.ledger import Ledger
 __all__ = ["State"]
 
 
-
 class State:
     """What a journal holds.
 
