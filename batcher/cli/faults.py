@@ -11,7 +11,6 @@ import logging
 import os
 import sys
 import threading
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,11 +94,12 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 def _frames(trace: TracebackType | None) -> list[tuple[str, int, str]]:
     """Give path, line and function of each frame; our own paths from the package on."""
     frames = []
-    for frame, line in traceback.walk_tb(trace):
-        path = Path(frame.f_code.co_filename)
+    while trace is not None:
+        code, line, trace = trace.tb_frame.f_code, trace.tb_lineno, trace.tb_next
+        path = Path(code.co_filename)
         inside = path.is_relative_to(_PACKAGE)
         shown = path.relative_to(_PACKAGE.parent) if inside else Path(*path.parts[-2:])
-        frames.append((shown.as_posix(), line, frame.f_code.co_name))
+        frames.append((shown.as_posix(), line, code.co_name))
     return frames
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,8 @@ def command(target: str, **flags: Any) -> int:  # noqa: ANN401 - click's words, 
     """
     settings = settings_for(target, flags)
     errors = standard_error()
-    watch = watch_for(settings.progress, errors, title=_title(settings))
+    dumb = os.environ.get("TERM") in {"dumb", "unknown"}
+    watch = watch_for(settings.progress, errors, title=_title(settings), dumb=dumb)
     with watch:
         for note in variable_notes():
             watch.log(note)
