@@ -103,4 +103,4 @@ class Engine(Protocol):
 
 def load_engine() -> Engine:
     """Import the engine."""
-    return cast("Engine", importlib.import_module("batcher.engine"))
+    return cast("Engine", importlib.import_module("batcher.job"))
