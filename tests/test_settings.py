@@ -211,6 +211,18 @@ def test_paths_of_a_job() -> None:
     assert settle({"prices": "p.toml"}).prices == "p.toml"
 
 
+@pytest.mark.parametrize(
+    ("base_url", "name"),
+    [
+        ("https://yunwu.ai/v1", "yunwu.ai"), ("yunwu", "yunwu"), ("http://H:8000/v1", "h"),
+        ("http://sandbox:8000/v1", "sandbox:8000"), ("http://local/v1", "local:80"),
+    ],
+)  # fmt: skip
+def test_name_of_the_endpoint(base_url: str, name: str) -> None:
+    """An address is called by its host, and never like an endpoint that it isn't."""
+    assert settle({"base_url": base_url}, environ={"BATCHER_API_KEY": "k"}).endpoint == name
+
+
 def test_options_of_a_served_endpoint() -> None:
     """An endpoint that the run serves gets its own table, and no other's."""
     job = {**EXAMPLE, "sandbox": {"seed": 7}, "local": {"model_file": "m"}}

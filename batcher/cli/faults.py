@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
-__all__ = ["EXIT_INTERRUPTED", "EXIT_USAGE", "debugging", "run_safely"]
+__all__ = ["EXIT_INTERRUPTED", "EXIT_USAGE", "debugging", "run_safely", "silence_libraries"]
 
 EXIT_BUG = 1
 EXIT_USAGE = 2
@@ -40,9 +40,10 @@ def debugging() -> bool:
 
 def run_safely(work: Callable[[], Any]) -> int:
     """Run a command; say what went wrong in one line; return the exit code."""
-    _silence_libraries()
     try:
         code = work()
+    except click.exceptions.Exit as done:
+        return done.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         standard_error().line(error.format_message())
         return error.exit_code
@@ -125,7 +126,7 @@ def _tell(*texts: str) -> None:
         standard_error().line(f"batcher: {text}")
 
 
-def _silence_libraries() -> None:
+def silence_libraries() -> None:
     """Keep texts of others' exceptions off standard error: they may quote what was sent."""
     logging.getLogger().addHandler(logging.NullHandler())
     threading.excepthook = lambda args: _tell_hidden(args.exc_value)
