@@ -44,15 +44,8 @@ def run_safely(work: Callable[[], Any]) -> int:
         code = work()
     except click.exceptions.Exit as done:
         return done.exit_code
-    except click.exceptions.NoArgsIsHelpError as error:
-        standard_error().line(error.format_message())
-        return error.exit_code
     except click.ClickException as error:
-        _tell(error.format_message(), _usage_hint(error))
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        _tell("interrupted")
-        return EXIT_INTERRUPTED
+        return _misused(error)
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else EXIT_BUG
     except BaseException as error:  # noqa: BLE001 - the last resort; nothing may print its text
@@ -60,14 +53,18 @@ def run_safely(work: Callable[[], Any]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _usage_hint(error: click.ClickException) -> str:
-    context = getattr(error, "ctx", None)
-    return f"try {context.command_path} --help" if context else ""
+def _misused(error: click.ClickException) -> int:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        standard_error().line(error.format_message())
+    else:
+        context = getattr(error, "ctx", None)
+        _tell(error.format_message(), f"try {context.command_path} --help" if context else "")
+    return error.exit_code
 
 
 def _fault(error: BaseException) -> int:
     leaves = list(_leaves(error))
-    if any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves):
+    if any(isinstance(leaf, KeyboardInterrupt | click.Abort) for leaf in leaves):
         _tell("interrupted")
         return EXIT_INTERRUPTED
     if all(isinstance(leaf, BatcherError) for leaf in leaves):
