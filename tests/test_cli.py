@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,7 +16,9 @@ import pytest
 from batcher import errors
 from batcher.cli import COMMANDS, group
 from batcher.cli.faults import run_safely
+from batcher.cli.inputs import LocalZone
 from batcher.records import BadRow, Hold, Progress, Spend, StopReason, Usage
+from batcher.values import deadline_unix
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -398,3 +402,45 @@ def test_missing_descriptors_are_filled() -> None:
     )
     done = child(code, line='"$PYTHON" -c "$CODE" <&- >&- 2>&-')
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("batcher ", {"run", "check", "status"}),
+        ("batcher run --dur", {"--durability"}),
+        ("batcher run x --durability f", {"fsync", "flush"}),
+    ],
+)
+def test_completion(words: str, expected: set[str]) -> None:
+    """The shell completes commands, flags and choices."""
+    parts = words.split(" ")
+    code = f"""
+import os, sys
+os.environ |= {{"_BATCHER_COMPLETE": "bash_complete", "COMP_WORDS": {words!r},
+                "COMP_CWORD": "{len(parts) - 1}"}}
+sys.argv = ["batcher"]
+from batcher.cli import main
+main()
+"""
+    done = child(code)
+    offered = {line.split(",")[-1] for line in done.stdout.splitlines()}
+    assert (done.returncode, offered) == (0, expected), done.stderr
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="this system can't change its zone")
+def test_local_time_knows_the_clock_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    """06:00 is 06:00 local time on the night when the clock jumps, in either direction."""
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    try:
+        for day, hours in ((28, 7), (27, 8)):
+            now = datetime(2026, 3, day, 21, tzinfo=UTC).astimezone(LocalZone())
+            assert now.hour == 22
+            assert deadline_unix("06:00", now) - now.timestamp() == hours * 3600
+        autumn = datetime(2026, 10, 24, 20, tzinfo=UTC).astimezone(LocalZone())
+        assert autumn.hour == 22
+        assert deadline_unix("06:00", autumn) - autumn.timestamp() == 9 * 3600
+    finally:
+        monkeypatch.undo()
+        time.tzset()
