@@ -6,7 +6,6 @@ import secrets
 import time
 from collections.abc import Callable
 from decimal import Decimal
-from http import HTTPStatus
 
 import orjson
 
@@ -15,6 +14,7 @@ from batcher.codec import encode_attempt, encode_result
 from batcher.journal import Journal
 from batcher.journal.index import DONE, FAILED
 from batcher.records import BadRow, Failure, Reply, Result, Row, RowError, Spend, Usage
+from batcher.refusals import SUCCESSES
 from batcher.roster import Member
 from batcher.task import Task
 
@@ -55,7 +55,7 @@ class Clerk:
             cost = self._price(row.model, usage, time.time())
             spend = Spend(1, 0, usage, cost, cost is None)
         else:
-            lost = outcome.sent if isinstance(outcome, Failure) else outcome.status < 300
+            lost = outcome.sent if isinstance(outcome, Failure) else outcome.status in SUCCESSES
             spend = Spend(1, int(lost))
         self._ledger.add_spend(row.model, spend)
         return spend
@@ -65,7 +65,7 @@ class Clerk:
         kept = self._state.reopen(member.entry)
         if kept is None:
             return _NO_SPEND
-        assert isinstance(member.row, Row)  # noqa: S101: bad rows cost nothing
+        assert isinstance(member.row, Row)
         if kept.model != member.row.model:
             self._ledger.remove_spend(kept.model, kept.spend)
             self._ledger.add_spend(member.row.model, kept.spend)
@@ -92,7 +92,7 @@ class Clerk:
         if isinstance(outcome, Reply):
             status, request_id = outcome.status, _request_id(outcome)
             body = _json_text(outcome.body, answer)
-        refused = status is not None and status >= HTTPStatus.MULTIPLE_CHOICES
+        refused = status is not None and status not in SUCCESSES
         result = self._result(task, outcome)._replace(
             status=status,
             request_id=request_id,
@@ -107,7 +107,7 @@ class Clerk:
     def refuse(self, member: Member) -> None:
         """Write the error result of a row that can't be sent."""
         bad = member.row
-        assert isinstance(bad, BadRow)  # noqa: S101: the caller looked
+        assert isinstance(bad, BadRow)
         kept = self._state.reopen(member.entry)
         named = bad.custom_id is not None and not member.unnamed
         result = Result(

@@ -12,12 +12,14 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, Self
 
 import orjson
 
-from batcher.spend import spend_bytes
 from batcher.records import BadRow, Result, Row
+from batcher.settings import Settings
+from batcher.spend import spend_bytes
+from batcher.template import Template
 
 __all__ = [
     "MAX_ROW_BYTES",
@@ -70,6 +72,21 @@ class RowParser:
         self._render = render
         self._id_field = id_field or "custom_id"
         self._carry = carry
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Make the parser that a job asks for.
+
+        Raises:
+            UsageError: The job's template does not parse.
+        """
+        return cls(
+            url=settings.url,
+            defaults=settings.defaults,
+            render=None if settings.template is None else Template(settings.template),
+            id_field=settings.id_field,
+            carry=settings.carry,
+        )
 
     def parse(self, line: int, raw: bytes) -> Row | BadRow:
         """Make a row of one line, or say why it can't be sent; never raises for what it holds."""

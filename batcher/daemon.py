@@ -28,7 +28,7 @@ async def in_daemon(function: Callable[[], _T]) -> _T:
     def work() -> None:
         try:
             result = function()
-        except BaseException as error:  # noqa: BLE001: handed over to the one who awaits
+        except BaseException as error:  # noqa: BLE001 - handed over to the one who awaits
             failed = error
             _call(lambda: tell(lambda: future.set_exception(failed)))
         else:

@@ -54,7 +54,7 @@ class Engine:
         in_flight: Requests under way.
     """
 
-    def __init__(  # noqa: PLR0913 - it ties the house together
+    def __init__(
         self,
         *,
         feed: Feed,
@@ -248,5 +248,5 @@ class Engine:
 
 
 def _permit(task: Task) -> Permit:
-    assert task.permit is not None  # noqa: S101: only admitted rows are sent
+    assert task.permit is not None
     return task.permit

@@ -39,10 +39,9 @@ from batcher.settings import Settings, target_url
 from batcher.settle import Settler
 from batcher.source import Source
 from batcher.stop import StopSwitch
-from batcher.template import Template
 from batcher.transport import SessionTransport, Transport
 
-__all__ = ["Outcome", "Watch", "row_parser", "run"]
+__all__ = ["Outcome", "Watch", "run"]
 
 _TICK_S: Final = 0.25
 _STATUS_EVERY_S: Final = 1.0
@@ -94,21 +93,6 @@ class Outcome(NamedTuple):
         return 3 if self.totals["request_counts"]["failed"] else 0
 
 
-def row_parser(settings: Settings) -> RowParser:
-    """Make what turns lines into rows, as the job says.
-
-    Raises:
-        UsageError: The job's template does not parse.
-    """
-    return RowParser(
-        url=settings.url,
-        defaults=settings.defaults,
-        render=None if settings.template is None else Template(settings.template),
-        id_field=settings.id_field,
-        carry=settings.carry,
-    )
-
-
 async def run(
     settings: Settings,
     *,
@@ -156,11 +140,14 @@ class _Run:
         self._began_s = time.monotonic()
         self._status_at_s = 0.0
         self._progress: Progress | None = None
+        self._known = find(settings.endpoint)
+        provider = self._known.provider if self._known else None
+        self._pricer = load_pricer(settings.prices, provider=provider)
 
     async def go(self) -> Outcome:
         """Do the whole of it."""
         settings = self._settings
-        parser = row_parser(settings)
+        parser = RowParser.of(settings)
         self._lock.write(status_object(None))
         if settings.fresh:
             for path in self._paths.set_aside():
@@ -224,9 +211,7 @@ class _Run:
         settings = self._settings
         if settings.strict:
             plan.refuse_bad_rows()
-        return require_same_job(
-            plan, journal.state, resend=settings.resend, prune=settings.prune
-        )
+        return require_same_job(plan, journal.state, resend=settings.resend, prune=settings.prune)
 
     async def _send(self, journal: Journal, feed: Feed, plan: Plan | None) -> None:
         """Send what is left, keeping the journal on the disk meanwhile."""
@@ -236,16 +221,15 @@ class _Run:
             Limits(concurrency, settings.rpm, settings.tpm, settings.give_up_after_s),
             time.monotonic(),
         )
-        known = find(settings.endpoint)
-        pricer = load_pricer(settings.prices, provider=known.provider if known else None)
-        clerk = Clerk(journal, endpoint=settings.endpoint, price=pricer.price)
+        clerk = Clerk(journal, endpoint=settings.endpoint, price=self._pricer.price)
         policy = RetryPolicy(settings.max_attempts, give_up_after_s=settings.give_up_after_s)
         settler = Settler(policy=policy, governor=governor, clerk=clerk, switch=switch)
         async with AsyncExitStack() as stack:
             base_url = settings.base_url
-            if known and known.served:
-                self._log(f"starting the endpoint {known.name}")
-                base_url = await stack.enter_async_context(serve(known, settings.endpoint_options))
+            if self._known and self._known.served:
+                self._log(f"starting the endpoint {self._known.name}")
+                served = serve(self._known, settings.endpoint_options)
+                base_url = await stack.enter_async_context(served)
             transport = await stack.enter_async_context(_transport(settings, base_url))
             engine = Engine(
                 feed=feed,
@@ -271,6 +255,8 @@ class _Run:
         done = anyio.Event()
         journal = monitor.journal
         async with anyio.create_task_group() as group:
+            # The list of prices takes longer to load than the first answer to come.
+            group.start_soon(in_daemon, self._pricer.warm)
             group.start_soon(journal.commit_until, done)
             group.start_soon(self._tick, engine, monitor, transport, done)
             await engine.run()
@@ -346,9 +332,7 @@ class _Run:
         if not journal.finished and feed is not None:
             wall_s = time.monotonic() - self._began_s
             journal.note_run(
-                RunNote(
-                    timestamp(self._began_unix), timestamp(time.time()), wall_s, reason.word
-                )
+                RunNote(timestamp(self._began_unix), timestamp(time.time()), wall_s, reason.word)
             )
             try:
                 await journal.commit()
@@ -387,6 +371,7 @@ class _Run:
             version=__version__,
             stop_reason=stop_reason,
             pending=pending,
+            prices=self._pricer.source,
         )
 
 

@@ -95,7 +95,7 @@ def _words(
         yield Given(value, said_by, 2)
 
 
-def _read_flag(option: Option, flag: Any) -> Any:  # noqa: ANN401 - a flag may be of any kind
+def _read_flag(option: Option, flag: Any) -> Any:
     said_by = option.flag or option.name
     if option.kind.repeats and isinstance(flag, tuple):
         read = [_read(option.kind.text, text, option, said_by) for text in flag]
@@ -104,7 +104,7 @@ def _read_flag(option: Option, flag: Any) -> Any:  # noqa: ANN401 - a flag may b
     return _read(reader, flag, option, said_by)
 
 
-def _read(reader: Any, given: Any, option: Option, said_by: str) -> Any:  # noqa: ANN401 - as above
+def _read(reader: Any, given: Any, option: Option, said_by: str) -> Any:
     try:
         return reader(given)
     except UnfitError:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from importlib.metadata import version
 from math import inf
 from typing import TYPE_CHECKING
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["BuiltInList"]
 
 _DAY_S = 86_400
+
+# Digits with which the list's arithmetic is exact, whatever the program around us reckons with.
+_PRECISION = 100
 
 # How far beyond the start of a tier a tariff is checked.
 _PROBE_TOKENS = 100_000
@@ -85,7 +88,8 @@ class BuiltInList:
         if not any(value is not None for value in vars(price).values()):
             return _FREE if model.endswith(":free") else None
         try:
-            return self._derived(provider, info, price, when_unix)
+            with localcontext(prec=_PRECISION):
+                return self._derived(provider, info, price, when_unix)
         except ValueError:
             return None
 
@@ -108,7 +112,7 @@ class BuiltInList:
         return None if found is None else found[1].context_window
 
     def _find(self, model: str) -> tuple[Provider, ModelInfo] | None:
-        from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415 - 255 ms: lazy
+        from genai_prices.data_snapshot import get_snapshot
 
         snapshot = get_snapshot()
         for provider_id, name in _places_to_look(self._provider, model):
@@ -164,7 +168,7 @@ def _period(info: ModelInfo, when_unix: float) -> tuple[float, float]:
 
 def _moments(constraint: object, when_unix: float) -> list[float]:
     """The Unix times next to `when_unix` at which a constraint changes."""
-    from genai_prices.types import (  # noqa: PLC0415 - as the list itself
+    from genai_prices.types import (
         StartDateConstraint,
         TimeOfDateConstraint,
     )
@@ -210,7 +214,7 @@ def _probes(step: Step) -> Iterator[Usage]:
 
 
 def _as_asked(usage: Usage) -> genai_prices.Usage:
-    from genai_prices import Usage as Asked  # noqa: PLC0415 - as the list itself
+    from genai_prices import Usage as Asked
 
     return Asked(
         input_tokens=usage.prompt_tokens,

@@ -156,7 +156,7 @@ def charge(policy: RetryPolicy, retry: Retry, *, charged: int) -> Retry | Final:
     return Final(retry.code, f"{retry.message}; gave up after {charged + 1} attempts")
 
 
-def decide(  # noqa: PLR0913 - each is a fact of the one decision
+def decide(
     policy: RetryPolicy,
     attempt: Reply | Failure,
     answer: object,

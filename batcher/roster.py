@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from batcher.errors import StorageError
 from batcher.codec import RowParser, raw_hash
+from batcher.errors import StorageError
 from batcher.journal import State
 from batcher.journal.index import DONE, PAID, SEEN, UNNAMED, identity
 from batcher.records import BadRow, Row

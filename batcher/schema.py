@@ -24,7 +24,7 @@ def default_text(option: Option) -> str:
     return f"{default:g}" if isinstance(default, float) else str(default)
 
 
-def _default(option: Option) -> Any:  # noqa: ANN401 - a default may be of any kind
+def _default(option: Option) -> Any:
     default = None if option.section else _DEFAULTS.get(option.settings_field)
     return None if default is MISSING else default
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import time
+from http import HTTPStatus
 from typing import Any, Final
 
 import orjson
@@ -131,17 +132,17 @@ class Settler:
         if cause is Cause.THROTTLED:
             return self._weigh_throttled(task, verdict, now_s)
         task.throttled_since_s = None
-        if cause is Cause.STALE or self._excused(outcome, cause, now_s):
+        if cause is Cause.STALE or self._excused(cause, now_s):
             return verdict
-        charged = verdict if cause is Cause.OWN else charge(
-            self._policy, verdict, charged=task.charged
+        charged = (
+            verdict if cause is Cause.OWN else charge(self._policy, verdict, charged=task.charged)
         )
         task.charged += 1
         if cause is Cause.OUTAGE:
             task.outages_s = (*task.outages_s, now_s)
         return charged
 
-    def _excused(self, outcome: Reply | Failure, cause: Cause, now_s: float) -> bool:
+    def _excused(self, cause: Cause, now_s: float) -> bool:
         """Whether a failure is the endpoint's alone: it is down."""
         return cause is Cause.OUTAGE and self._governor.outage_since(now_s) is not None
 
@@ -163,7 +164,7 @@ class Settler:
         tokens: int | None,
     ) -> None:
         permit = task.permit
-        assert permit is not None  # noqa: S101: only admitted rows are sent
+        assert permit is not None
         told_s = verdict.told_s if isinstance(verdict, Retry) else None
         kind = _outcome(outcome, verdict)
         task.lane.settle(
@@ -174,9 +175,7 @@ class Settler:
             wait_s=told_s,
             row=task.member.entry,
         )
-        if isinstance(outcome, Reply) and (
-            now_s >= self._learn_at_s or kind is Outcome.THROTTLED
-        ):
+        if isinstance(outcome, Reply) and (now_s >= self._learn_at_s or kind is Outcome.THROTTLED):
             self._learn_at_s = now_s + _LEARN_EVERY_S
             task.lane.learn(rate_headers(outcome.headers), permit.sent_s, now_s)
 
@@ -204,5 +203,5 @@ def _outcome(outcome: Reply | Failure, verdict: Verdict) -> Outcome:
     if isinstance(verdict, Retry):
         return _OUTCOMES[verdict.cause]
     # The last of several attempts failed as they did; any other refusal is an answer.
-    failed = isinstance(outcome, Failure) or outcome.status >= 500
+    failed = isinstance(outcome, Failure) or outcome.status >= HTTPStatus.INTERNAL_SERVER_ERROR
     return Outcome.ERROR if failed else Outcome.FINAL

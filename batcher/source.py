@@ -1,7 +1,7 @@
-"""Lines out of files and streams, a block at a time.
+r"""Lines out of files and streams, a block at a time.
 
 A source is read in blocks, in a thread of the caller's choice, and never held whole. Lines end with
-`\\n`; a byte order mark and `\\r` are tolerated, blank lines are skipped but counted. A line over
+`\n`; a byte order mark and `\r` are tolerated, blank lines are skipped but counted. A line over
 `MAX_ROW_BYTES` is passed over without being held, and reported by `None` in its place.
 """
 
@@ -98,6 +98,7 @@ class Source:
     ) -> None:
         self.path = path
         self._limit = limit
+        self._ended = False
         self._file = _open(path)
         if spool_into is not None and not _is_file(self._file):
             self._file = _spool(self._file, spool_into)
@@ -164,7 +165,7 @@ class Source:
         read = getattr(self._stream, "read1", self._stream.read)
         try:
             block: bytes = read(_BLOCK_BYTES)
-        except Exception as error:  # noqa: BLE001: each decompressor has errors of its own
+        except Exception as error:  # noqa: BLE001 - each decompressor has errors of its own
             raise StorageError(f"the source can't be read on: {_reason(error)}") from None
         return block
 
@@ -190,7 +191,7 @@ class Source:
 
 def _open(path: Path | None) -> Any:
     if path is None:
-        return sys.stdin.buffer.raw  # type: ignore[attr-defined]  # typeshed: BinaryIO
+        return open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
     try:
         return path.open("rb", buffering=0)
     except OSError as error:
@@ -203,11 +204,13 @@ def _is_file(file: Any) -> bool:
 
 def _spool(file: Any, folder: Path) -> Any:
     try:
-        kept = tempfile.TemporaryFile(dir=folder, buffering=0)
+        kept = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - the source closes it
         while block := file.read(_BLOCK_BYTES):
             kept.write(block)
     except OSError as error:
-        raise StorageError(f"standard input can't be kept to read it twice: {_reason(error)}") from None
+        raise StorageError(
+            f"standard input can't be kept to read it twice: {_reason(error)}"
+        ) from None
     kept.seek(0)
     return kept
 

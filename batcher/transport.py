@@ -37,6 +37,9 @@ _KEEP_ALIVE_S: Final = 4.0
 # aiohttp warns of larger bodies given as bytes; as a file it sends them in pieces.
 _LARGE_BODY_BYTES: Final = 1024 * 1024
 
+# Jobs have a handful of paths; a source that names a new one in each row must not fill memory.
+_MOST_URLS: Final = 1024
+
 _NO_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE})
 _UNREACHABLE: Final = frozenset(
     {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EADDRNOTAVAIL}
@@ -182,7 +185,7 @@ class SessionTransport:
         return b"".join(parts)
 
     def _remember(self, path: str) -> URL:
-        if len(self._urls) >= 1024:
+        if len(self._urls) >= _MOST_URLS:
             self._urls.clear()
         url = self._urls[path] = URL(self._resolve(path), encoded=True)
         return url

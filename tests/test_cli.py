@@ -9,6 +9,8 @@ import sys
 import time
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -22,7 +24,6 @@ from batcher.values import deadline_unix
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from batcher.settings import Settings
 
@@ -91,13 +92,21 @@ class FakeEngine:
         return self.standing
 
 
+def module(**content: Any) -> ModuleType:
+    """Make a module that holds only this."""
+    made = ModuleType("made")
+    vars(made).update(content)
+    return made
+
+
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     """Put a fake in the engine's place, and nothing of ours in the environment."""
     fake = FakeEngine()
     monkeypatch.setattr("batcher.cli.inputs._find_endpoint", lambda _: None)
-    for name in ("run", "check", "status"):
-        monkeypatch.setattr(f"batcher.cli.{name}.load_engine", lambda: fake)
+    monkeypatch.setitem(sys.modules, "batcher.job", module(run=fake.run))
+    monkeypatch.setitem(sys.modules, "batcher.check", module(check=fake.check))
+    monkeypatch.setitem(sys.modules, "batcher.status", module(status=fake.status))
     for variable in [name for name in os.environ if name.startswith(("BATCHER_", "OPENAI_"))]:
         monkeypatch.delenv(variable)
     return fake
@@ -363,18 +372,17 @@ def test_help_imports_little() -> None:
 
 
 FAKE = """
-import sys
-from batcher.cli import faces, main
-import batcher.cli.inputs as inputs, batcher.cli.run as run
+import sys, types
+from batcher.cli import main
+import batcher.cli.inputs as inputs
 inputs._find_endpoint = lambda name: None
 class Ended:
     totals = {"request_counts": {"total": 1, "completed": 1, "failed": 0}, "pad": "x" * 100_000}
     stop, message, exit_code, agreement = None, "", 0, None
-class Engine:
-    async def run(self, settings, *, watch=None):
-        for n in range(2000): watch.log("note " * 20)
-        return Ended
-run.load_engine = Engine
+async def run(settings, *, watch=None):
+    for n in range(2000): watch.log("note " * 20)
+    return Ended
+sys.modules["batcher.job"] = types.SimpleNamespace(run=run)
 sys.argv = ["batcher", "run", "in", "-o", "out", "--base-url", "http://h", "--json"]
 main()
 """
@@ -388,7 +396,7 @@ main()
 )  # fmt: skip
 def test_nobody_listens(redirection: str) -> None:
     """A pipe that is closed, a descriptor that is missing or full changes no exit code."""
-    if "/dev/full" in redirection and not os.path.exists("/dev/full"):  # noqa: PTH110 - a device
+    if "/dev/full" in redirection and not Path("/dev/full").exists():
         pytest.skip("there is no /dev/full here")
     done = child(FAKE, line=f'"$PYTHON" -c "$CODE" {redirection}; exit ${{PIPESTATUS[0]}}')
     assert (done.returncode, done.stderr) == (0, "")

@@ -90,9 +90,9 @@ def test_every_command_is_documented() -> None:
 
 def test_examples_of_job_files_are_valid(tmp_path: Path) -> None:
     """Each TOML example in the documents passes the check of its keys."""
-    import tomllib  # noqa: PLC0415 - only here
+    import tomllib
 
-    from batcher.layers import gather  # noqa: PLC0415 - only here
+    from batcher.layers import gather
 
     examples = re.findall(r"```toml\n(.*?)```", JOB_FILE + COMMAND_LINE, re.DOTALL)
     assert examples

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from batcher.cli import summary as end
 from batcher.cli import words
 from batcher.cli.bar import BarWatch, render, second_line
 from batcher.cli.progress import JsonWatch, LineWatch, SilentWatch, watch_for
 from batcher.cli.streams import SafeStream
-from batcher.cli.summary import summary
 from batcher.records import Hold, Progress, Spend, StopReason, Usage
 
 STATE = Progress(
@@ -63,6 +63,11 @@ class Ended(NamedTuple):
     message: str = ""
     exit_code: int = 0
     agreement: tuple[int, int] | None = None
+
+
+def summary(ended: Any) -> list[str]:
+    """Say how a run ended whose results go to out.jsonl."""
+    return end.summary(ended, output=Path("out.jsonl"))
 
 
 def drawn(state: Progress, width: int, *, title: str = "reviews.jsonl") -> list[str]:
@@ -268,7 +273,7 @@ TOTALS: dict[str, Any] = {
 
 def test_summary_of_a_complete_run() -> None:
     """The end says rows, errors, attempts, tokens, money, time, labels and where it is."""
-    text = "\n".join(summary(Ended(TOTALS, agreement=(174, 240)), output=Path("out.jsonl")))
+    text = "\n".join(summary(Ended(TOTALS, agreement=(174, 240))))
     for part in (
         "complete: 1,000 rows, 998 completed, 2 failed (2 rate_limit_exceeded)", "1,013 attempts",
         "82,000 prompt + 17,000 completion tokens", "$0.41", "31 s", "3 attempts may have been",
@@ -283,7 +288,7 @@ def test_summary_of_a_stop(stop: StopReason) -> None:
     """A stop says why, how much is left, and how to go on."""
     totals = {**TOTALS, "pending": 400, "stop_reason": stop.word}
     ended = Ended(totals, stop, "the budget of $2.00 is spent", stop.exit_code)
-    first, *others = summary(ended, output=Path("out.jsonl"))
+    first, *others = summary(ended)
     assert first == "stopped: the budget of $2.00 is spent"
     assert "run the same command again" in others[-1]
     assert "400 pending rows" in others[-1]
@@ -300,5 +305,5 @@ def test_summary_of_a_stop(stop: StopReason) -> None:
 )
 def test_unknown_prices(change: dict[str, Any], expected: str) -> None:
     """An unknown price is never shown as zero."""
-    lines = summary(Ended({**TOTALS, **change}), output=Path("o"))
+    lines = summary(Ended({**TOTALS, **change}))
     assert any(expected in line for line in lines)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batcher.cli.faces import CheckReport, load_engine
 from batcher.cli.faults import EXIT_USAGE
 from batcher.cli.inputs import settings_for
 from batcher.cli.options import GroupedCommand, settings_options
@@ -15,6 +14,7 @@ from batcher.cli.streams import standard_output
 from batcher.cli.words import count, plural
 
 if TYPE_CHECKING:
+    from batcher.check import CheckReport
     from batcher.records import BadRow
 
 __all__ = ["command"]
@@ -26,13 +26,15 @@ _SHOWN = 20
 @click.command("check", cls=GroupedCommand)
 @click.argument("target", metavar="SOURCE|JOB.toml", type=click.Path())
 @settings_options("check")
-def command(target: str, **flags: Any) -> int:  # noqa: ANN401 - click's words, read by settings
+def command(target: str, **flags: Any) -> int:
     """Check every row of a source; send nothing.
 
     Exits with 0 when every row can be sent, with 2 when one can't. Needs no endpoint and no key.
     """
     settings = settings_for(target, flags, sending=False)
-    report = load_engine().check(settings)
+    from batcher.check import check
+
+    report = check(settings)
     out = standard_output()
     if settings.json:
         out.line(json.dumps(_as_object(report), ensure_ascii=False, separators=(",", ":")))

@@ -69,7 +69,7 @@ def _fault(error: BaseException) -> int:
         return EXIT_INTERRUPTED
     if all(isinstance(leaf, BatcherError) for leaf in leaves):
         known = leaves[0]
-        assert isinstance(known, BatcherError)  # noqa: S101 - for the type checker
+        assert isinstance(known, BatcherError)
         _tell(str(known))
         return known.exit_code
     worst = next(leaf for leaf in leaves if not isinstance(leaf, BatcherError))

@@ -80,6 +80,6 @@ def variable_notes() -> list[str]:
 
 
 def _find_endpoint(name: str) -> NamedEndpoint | None:
-    from batcher.endpoints.named import find  # noqa: PLC0415 - only what needs a name pays for it
+    from batcher.endpoints.named import find
 
     return find(name)

@@ -129,7 +129,7 @@ def watch_for(mode: str, stream: SafeStream, *, title: str, dumb: bool = False) 
     if mode == "json":
         return JsonWatch(stream)
     if mode == "bar" or (stream.isatty() and not dumb):
-        from batcher.cli.bar import BarWatch  # noqa: PLC0415 - rich is loaded to draw only
+        from batcher.cli.bar import BarWatch
 
         return BarWatch(stream, title=title)
     return LineWatch(stream)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batcher.cli.faces import Outcome, load_engine
 from batcher.cli.inputs import settings_for, variable_notes
 from batcher.cli.options import GroupedCommand, settings_options
 from batcher.cli.progress import watch_for
@@ -20,6 +19,7 @@ from batcher.cli.summary import summary
 
 if TYPE_CHECKING:
     from batcher.cli.progress import Watcher
+    from batcher.job import Outcome
     from batcher.settings import Settings
 
 __all__ = ["command"]
@@ -28,7 +28,7 @@ __all__ = ["command"]
 @click.command("run", cls=GroupedCommand)
 @click.argument("target", metavar="SOURCE|JOB.toml", type=click.Path())
 @settings_options("run")
-def command(target: str, **flags: Any) -> int:  # noqa: ANN401 - click's words, read by settings
+def command(target: str, **flags: Any) -> int:
     """Send a file of requests; write one result a row and the totals.
 
     SOURCE is JSONL, plain, .gz or .zst, or - for standard input, and needs -o OUTPUT. JOB.toml
@@ -56,12 +56,13 @@ def _title(settings: Settings) -> str:
 
 
 def _send(settings: Settings, watch: Watcher) -> Outcome:
-    import anyio  # noqa: PLC0415 - a quarter of the start-up of --help
+    import anyio
 
-    engine = load_engine()
+    from batcher.job import run
+
     has_uvloop = sys.platform != "win32" and importlib.util.find_spec("uvloop") is not None
     return anyio.run(
-        partial(engine.run, settings, watch=watch), backend_options={"use_uvloop": has_uvloop}
+        partial(run, settings, watch=watch), backend_options={"use_uvloop": has_uvloop}
     )
 
 
@@ -84,5 +85,5 @@ def _end_event(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _one_line(value: Any) -> str:  # noqa: ANN401 - any JSON
+def _one_line(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batcher.cli.faces import Status, load_engine
 from batcher.cli.inputs import is_job_file, settings_for
 from batcher.cli.options import GroupedCommand, settings_options
 from batcher.cli.streams import standard_output
@@ -18,6 +17,8 @@ from batcher.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from batcher.status import Status
 
 __all__ = ["command"]
 
@@ -30,7 +31,9 @@ def command(target: str, json: bool | None) -> int:  # noqa: FBT001 - click's, b
 
     Reads the files of OUTPUT; the run that writes them is not disturbed.
     """
-    status = load_engine().status(_output_of(target))
+    from batcher.status import status as status_of
+
+    status = status_of(_output_of(target))
     out = standard_output()
     out.line(_one_line(_as_object(status)) if json else "\n".join(_lines(status, target)))
     return 0

@@ -48,7 +48,7 @@ def scan(fd: int, state: State) -> Scanned:
 
 def whole_line(fd: int, offset: int) -> bytes:
     """Return the line that begins at `offset`, without its line end."""
-    parts = []
+    parts: list[bytes] = []
     while block := os.pread(fd, 4096 if not parts else _BLOCK_BYTES, offset):
         end = block.find(b"\n")
         if end >= 0:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from typing import Self
 
 from batcher.journal.index import DONE, FAILED, NO_OFFSET, PAID, UNNAMED, Index, identity
 from batcher.journal.lines import Kept, RetryMark, RunNote, read_line
 from batcher.ledger import Ledger
 
 __all__ = ["State"]
-
 
 
 class State:
@@ -28,7 +28,8 @@ class State:
             published as it is.
         retrying: Whether a `--retry-failed` was begun and has not been published.
         foreign: How many lines were none of ours.
-        first_started_at, wall_s: When the job began, and how long its runs took; RFC 3339, seconds.
+        first_started_at, last_finished_at: Of the job's runs, RFC 3339; empty before the first.
+        wall_s: How long its runs took.
     """
 
     def __init__(self, read_back: Callable[[int], bytes]) -> None:
@@ -39,11 +40,17 @@ class State:
         self.foreign = 0
         self.in_order = True
         self.first_started_at = ""
+        self.last_finished_at = ""
         self.wall_s = 0.0
         self._read_back = read_back
         self._last_line = 0
         self._run_started_at = ""
         self._run_last_at = ""
+
+    @classmethod
+    def empty(cls) -> Self:
+        """The state of a journal that does not exist."""
+        return cls(lambda _: b"")
 
     def apply(self, raw: bytes, offset: int) -> None:
         """Take in a line that begins at `offset`."""
@@ -158,6 +165,7 @@ class State:
             self.ledger.read_pruned(note.pruned)
 
     def _note_run(self, started_at: str, finished_at: str, *, wall_s: float | None) -> None:
+        self.last_finished_at = finished_at
         self.first_started_at = min(filter(None, (self.first_started_at, started_at)))
         if wall_s is None:
             wall_s = (_time(finished_at) - _time(started_at)).total_seconds()
