@@ -194,8 +194,7 @@ def _endpoint(given: Mapping[str, Given], around: Surroundings, *, sending: bool
         return {"base_url": "", "endpoint": "", "headers": ()}
     named = around.find(said.value)
     base_url = named.base_url if named else _url(said)
-    origin = origin_of(base_url)
-    name = named.name if named else (origin.host if origin else "")
+    name = named.name if named else _host_name(base_url, around)
     key = _key(given, around, named, base_url) if sending and base_url else None
     auth_header = given["auth_header"].value if "auth_header" in given else "Authorization"
     return {
@@ -205,6 +204,14 @@ def _endpoint(given: Mapping[str, Given], around: Surroundings, *, sending: bool
         "headers": _headers(given, auth_header=auth_header, key=key),
         "endpoint_options": _options_of(given, name),
     }
+
+
+def _host_name(base_url: str, around: Surroundings) -> str:
+    """Name an endpoint by its host; a host that is called like a named endpoint, with its port."""
+    origin = origin_of(base_url)
+    if origin is None:
+        return ""
+    return f"{origin.host}:{origin.port}" if around.find(origin.host) else origin.host
 
 
 def _url(said: Given) -> str:

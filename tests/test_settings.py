@@ -75,6 +75,7 @@ def settle(
 
 
 def refusal(**kwargs: Any) -> str:
+    """Give the words with which settings are refused."""
     with pytest.raises(UsageError) as caught:
         settle(**kwargs)
     return str(caught.value)
@@ -210,6 +211,18 @@ def test_paths_of_a_job() -> None:
     assert settle({"prices": "p.toml"}).prices == "p.toml"
 
 
+@pytest.mark.parametrize(
+    ("base_url", "name"),
+    [
+        ("https://yunwu.ai/v1", "yunwu.ai"), ("yunwu", "yunwu"), ("http://H:8000/v1", "h"),
+        ("http://sandbox:8000/v1", "sandbox:8000"), ("http://local/v1", "local:80"),
+    ],
+)  # fmt: skip
+def test_name_of_the_endpoint(base_url: str, name: str) -> None:
+    """An address is called by its host, and never like an endpoint that it isn't."""
+    assert settle({"base_url": base_url}, environ={"BATCHER_API_KEY": "k"}).endpoint == name
+
+
 def test_options_of_a_served_endpoint() -> None:
     """An endpoint that the run serves gets its own table, and no other's."""
     job = {**EXAMPLE, "sandbox": {"seed": 7}, "local": {"model_file": "m"}}
@@ -248,8 +261,8 @@ def test_target_stays_at_home(base: str, path: str) -> None:
     "url",
     [
         "ftp://h", "http:///x", "https://u:p@h", "https://h?x=1", "https://h/v1#x", "https://h:x",
-        "https://h/v1/chat/completions", "https://h/../v1", "https://h/a b", "https:\\\\h", "h:80/v1",
-        "https://h:99999", "https://ü.example",
+        "https://h/v1/chat/completions", "https://h/../v1", "https://h/a b", "https:\\\\h",
+        "h:80/v1", "https://h:99999", "https://ü.example",
     ],
 )  # fmt: skip
 def test_bad_base_url(url: str) -> None:
@@ -268,6 +281,7 @@ KEYS = {
 
 
 def only(*names: str, **more: str) -> dict[str, str]:
+    """Give an environment of some of the keys."""
     return {**{name: KEYS[name] for name in names}, **more}
 
 
@@ -370,7 +384,7 @@ def test_durations(text: str, expected: float) -> None:
 @given(st.text(alphabet="0dhms.:+- e", max_size=8))
 def test_durations_and_schema_agree(text: str) -> None:
     """The schema takes a text exactly when it is a duration; zeros keep it short enough."""
-    takes = jsonschema_rs.is_valid(values.duration(zero=True).schema, text)
+    takes = jsonschema_rs.is_valid(dict(values.duration(zero=True).schema), text)
     try:
         assert seconds(text) == 0
     except UnfitError:
@@ -387,10 +401,10 @@ class SpringForward(tzinfo):
         late = dt.replace(tzinfo=None) >= datetime(2026, 3, 29, 2)  # noqa: DTZ001 - wall clock
         return timedelta(hours=2 if late else 1)
 
-    def dst(self, dt: datetime | None) -> timedelta:
+    def dst(self, _: datetime | None) -> timedelta:
         return timedelta()
 
-    def tzname(self, dt: datetime | None) -> str:
+    def tzname(self, _: datetime | None) -> str:
         return "spring"
 
 

@@ -13,7 +13,7 @@ from typing import NoReturn, cast
 import click
 
 from batcher import __version__
-from batcher.cli.faults import run_safely
+from batcher.cli.faults import run_safely, silence_libraries
 from batcher.cli.streams import open_standard_descriptors
 
 __all__ = ["COMMANDS", "group", "main"]
@@ -43,6 +43,10 @@ class _LazyGroup(click.Group):
         module = importlib.import_module(COMMANDS[cmd_name][0])
         return cast("click.Command", module.command)
 
+    def invoke(self, ctx: click.Context) -> int:
+        """Run a command; click never sees what it raises, so that ours alone is told."""
+        return run_safely(lambda: super(_LazyGroup, self).invoke(ctx))
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
         del ctx
@@ -59,4 +63,5 @@ def group() -> None:
 def main() -> NoReturn:
     """Run the command line and exit with the code that the documentation promises."""
     open_standard_descriptors()
+    silence_libraries()
     sys.exit(run_safely(lambda: group.main(prog_name="batcher", standalone_mode=False)))

@@ -1,10 +1,10 @@
 """The bar: two lines on a terminal that say how far, how fast, and what holds the run back.
 
     reviews.jsonl ━━━━━━━━━━━━━━━━╸────────── 62%  148,233/240,000  12 failed
-    412 rows/s · 1.2M tok/min · 64/128 in flight · $1.24 · at the rate limit · 5m 59s · 3m 40s left
+    412 rows/s · 1.2M tok/min · 64/128 in flight · $1.24 · window full · 5m 59s · 3m 40s left
 
 It is redrawn only when the engine tells, in one write, and never wraps: what does not fit is left
-out, the least needed first.
+out, the least needed first. `--progress bar` draws it wherever standard error goes.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class BarWatch:
 
     def __init__(self, stream: SafeStream, *, title: str) -> None:
         self._title = title
-        self._console = Console(file=cast("IO[str]", stream), highlight=False, soft_wrap=False)
+        self._console = Console(file=cast("IO[str]", stream), highlight=False, force_terminal=True)
         self._live = Live(
             console=self._console,
             auto_refresh=False,
@@ -86,6 +86,8 @@ def _first_line(progress: Progress, *, title: str, width: int) -> Table:
     right.append(rows_done(progress), style="not bold")
     if progress.failed:
         right.append(f"  {count(progress.failed)} failed", style="bold red")
+    right.truncate(width, overflow="ellipsis")
+    right.no_wrap = True
     left = Text(title, style="bold cyan")
     left.truncate(_TITLE_MAX_CELLS, overflow="ellipsis")
     room = width - right.cell_len - left.cell_len - 3
@@ -120,14 +122,14 @@ def _parts(progress: Progress) -> list[_Part]:
     trouble = progress.held_by in _TROUBLE
     parts = [
         _Part(rate(progress.rows_per_s), 1, "bold"),
-        _Part(f"{short(progress.tokens_per_min)} tok/min", 6),
+        _Part(f"{short(progress.tokens_per_min)} tok/min", 7),
         _Part(f"{progress.in_flight}/{progress.window} in flight", 4),
     ]
     if progress.retrying:
         parts.append(_Part(f"{count(progress.retrying)} retrying", 5, "yellow"))
     if progress.spend.cost_usd is not None:
         parts.append(_Part(money(progress.spend.cost_usd), 3, "green"))
-    parts.append(_Part(held(progress), 0 if trouble else 7, "yellow" if trouble else ""))
+    parts.append(_Part(held(progress), 0 if trouble else 6, "yellow" if trouble else ""))
     parts.append(_Part(duration(progress.elapsed_s), 8, "dim"))
     if progress.eta_s is not None:
         parts.append(_Part(f"{duration(progress.eta_s)} left", 2, "cyan"))

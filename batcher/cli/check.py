@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batcher.cli.faces import CheckReport
 from batcher.cli.faults import EXIT_USAGE
 from batcher.cli.inputs import settings_for
 from batcher.cli.options import GroupedCommand, settings_options
@@ -15,6 +14,7 @@ from batcher.cli.streams import standard_output
 from batcher.cli.words import count, plural
 
 if TYPE_CHECKING:
+    from batcher.check import CheckReport
     from batcher.records import BadRow
 
 __all__ = ["command"]

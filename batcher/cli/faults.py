@@ -11,7 +11,6 @@ import logging
 import os
 import sys
 import threading
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
-__all__ = ["EXIT_INTERRUPTED", "EXIT_USAGE", "debugging", "run_safely"]
+__all__ = ["EXIT_INTERRUPTED", "EXIT_USAGE", "debugging", "run_safely", "silence_libraries"]
 
 EXIT_BUG = 1
 EXIT_USAGE = 2
@@ -41,18 +40,12 @@ def debugging() -> bool:
 
 def run_safely(work: Callable[[], Any]) -> int:
     """Run a command; say what went wrong in one line; return the exit code."""
-    _silence_libraries()
     try:
         code = work()
-    except click.exceptions.NoArgsIsHelpError as error:
-        standard_error().line(error.format_message())
-        return error.exit_code
+    except click.exceptions.Exit as done:
+        return done.exit_code
     except click.ClickException as error:
-        _tell(error.format_message(), _usage_hint(error))
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        _tell("interrupted")
-        return EXIT_INTERRUPTED
+        return _misused(error)
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else EXIT_BUG
     except BaseException as error:  # noqa: BLE001 - the last resort; nothing may print its text
@@ -60,14 +53,18 @@ def run_safely(work: Callable[[], Any]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _usage_hint(error: click.ClickException) -> str:
-    context = getattr(error, "ctx", None)
-    return f"try {context.command_path} --help" if context else ""
+def _misused(error: click.ClickException) -> int:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        standard_error().line(error.format_message())
+    else:
+        context = getattr(error, "ctx", None)
+        _tell(error.format_message(), f"try {context.command_path} --help" if context else "")
+    return error.exit_code
 
 
 def _fault(error: BaseException) -> int:
     leaves = list(_leaves(error))
-    if any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves):
+    if any(isinstance(leaf, KeyboardInterrupt | click.Abort) for leaf in leaves):
         _tell("interrupted")
         return EXIT_INTERRUPTED
     if all(isinstance(leaf, BatcherError) for leaf in leaves):
@@ -95,11 +92,12 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 def _frames(trace: TracebackType | None) -> list[tuple[str, int, str]]:
     """Give path, line and function of each frame; our own paths from the package on."""
     frames = []
-    for frame, line in traceback.walk_tb(trace):
-        path = Path(frame.f_code.co_filename)
+    while trace is not None:
+        code, line, trace = trace.tb_frame.f_code, trace.tb_lineno, trace.tb_next
+        path = Path(code.co_filename)
         inside = path.is_relative_to(_PACKAGE)
         shown = path.relative_to(_PACKAGE.parent) if inside else Path(*path.parts[-2:])
-        frames.append((shown.as_posix(), line, frame.f_code.co_name))
+        frames.append((shown.as_posix(), line, code.co_name))
     return frames
 
 
@@ -125,7 +123,7 @@ def _tell(*texts: str) -> None:
         standard_error().line(f"batcher: {text}")
 
 
-def _silence_libraries() -> None:
+def silence_libraries() -> None:
     """Keep texts of others' exceptions off standard error: they may quote what was sent."""
     logging.getLogger().addHandler(logging.NullHandler())
     threading.excepthook = lambda args: _tell_hidden(args.exc_value)

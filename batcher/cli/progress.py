@@ -115,19 +115,20 @@ class JsonWatch(_EveryWatch):
         self._stream.line(json.dumps(event, ensure_ascii=False, separators=(",", ":")))
 
 
-def watch_for(mode: str, stream: SafeStream, *, title: str) -> Watcher:
+def watch_for(mode: str, stream: SafeStream, *, title: str, dumb: bool = False) -> Watcher:
     """Choose the watch.
 
     Args:
         mode: `auto`, `bar`, `json` or `none`.
         stream: Standard error.
         title: What is being done, for the bar: the source's name.
+        dumb: Whether the terminal can't move its cursor.
     """
     if mode == "none":
         return SilentWatch()
     if mode == "json":
         return JsonWatch(stream)
-    if mode == "bar" or stream.isatty():
+    if mode == "bar" or (stream.isatty() and not dumb):
         from batcher.cli.bar import BarWatch
 
         return BarWatch(stream, title=title)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from batcher.cli.faces import Outcome, load_engine
 from batcher.cli.inputs import settings_for, variable_notes
 from batcher.cli.options import GroupedCommand, settings_options
 from batcher.cli.progress import watch_for
@@ -19,6 +19,7 @@ from batcher.cli.summary import summary
 
 if TYPE_CHECKING:
     from batcher.cli.progress import Watcher
+    from batcher.job import Outcome
     from batcher.settings import Settings
 
 __all__ = ["command"]
@@ -38,7 +39,8 @@ def command(target: str, **flags: Any) -> int:
     """
     settings = settings_for(target, flags)
     errors = standard_error()
-    watch = watch_for(settings.progress, errors, title=_title(settings))
+    dumb = os.environ.get("TERM") in {"dumb", "unknown"}
+    watch = watch_for(settings.progress, errors, title=_title(settings), dumb=dumb)
     with watch:
         for note in variable_notes():
             watch.log(note)
@@ -56,10 +58,11 @@ def _title(settings: Settings) -> str:
 def _send(settings: Settings, watch: Watcher) -> Outcome:
     import anyio
 
-    engine = load_engine()
+    from batcher.job import run
+
     has_uvloop = sys.platform != "win32" and importlib.util.find_spec("uvloop") is not None
     return anyio.run(
-        partial(engine.run, settings, watch=watch), backend_options={"use_uvloop": has_uvloop}
+        partial(run, settings, watch=watch), backend_options={"use_uvloop": has_uvloop}
     )
 
 

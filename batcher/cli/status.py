@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batcher.cli.faces import Status
 from batcher.cli.inputs import is_job_file, settings_for
 from batcher.cli.options import GroupedCommand, settings_options
 from batcher.cli.streams import standard_output
@@ -18,6 +17,8 @@ from batcher.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from batcher.status import Status
 
 __all__ = ["command"]
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from batcher.cli.faces import Outcome
+    from batcher.job import Outcome
 
 __all__ = ["cost_words", "error_words", "summary", "token_words"]
 

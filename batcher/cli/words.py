@@ -31,16 +31,16 @@ __all__ = [
 
 _HELD = {
     Hold.SOURCE: "reading the source",
-    Hold.WINDOW: "as many in flight as serve best",
+    Hold.WINDOW: "window full",
     Hold.RATE: "at the rate limit",
-    Hold.PAUSE: "paused by the endpoint",
-    Hold.ENDPOINT: "waiting for the endpoint",
-    Hold.DRAINING: "stopping: finishing what is in flight",
+    Hold.PAUSE: "paused",
+    Hold.ENDPOINT: "endpoint not answering",
+    Hold.DRAINING: "finishing what is in flight",
 }
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
 # Below it, decimals say more than they cost room.
 _SMALL = 10
-_CENT = Decimal("0.01")
+_DIME, _LEAST = Decimal("0.1"), Decimal("0.0001")
 
 
 def count(number: int) -> str:
@@ -87,9 +87,11 @@ def duration(length_s: float) -> str:
 
 
 def money(amount_usd: Decimal | str) -> str:
-    """`$12.34`; below a dollar, to four places, since the first rows of a job cost little."""
+    """`$12.34`; below a dime to four places, since the first rows of a job cost little."""
     amount = Decimal(amount_usd)
-    return f"${amount:,.2f}" if amount >= 1 or amount == 0 else f"${amount:.4f}"
+    if amount >= _DIME or amount == 0:
+        return f"${amount:,.2f}"
+    return f"${amount:.4f}" if amount >= _LEAST else f"under ${_LEAST}"
 
 
 def share(progress: Progress) -> float | None:
