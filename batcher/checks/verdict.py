@@ -1,0 +1,231 @@
+"""The verdict on an answer: does it have the shape that its row claims, and what is wrong if not?
+
+The order in which faults outrank each other is the order in which they are looked for: how the
+answer ended, then its calls one by one, then whether a call is missing, then its text. The row's
+error is the first; every fault has its complaint. After a bad end only the calls are read, to list
+them: that the rest is missing is no news.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from batcher.checks.answers import Call, Choice, End, Family, read_choices
+from batcher.checks.claims import ANY_OBJECT, NOTHING_CLAIMED, Claims, Tool, compile_claims
+from batcher.checks.findings import Checked, Code, Findings
+from batcher.checks.jsontext import Parsed, parse, parsed_value
+from batcher.checks.rules import AnswerRule
+from batcher.checks.schemas import Schema
+from batcher.records import RowError
+
+__all__ = ["Checker"]
+
+# Distinct sets of tools that are kept compiled. A job has one, or a few dozen; where every row has
+# a set of its own, each is compiled (6 microseconds a small schema) and forgotten again.
+CLAIMS_KEPT = 256
+# Of tools named in a complaint: enough to choose from, short enough for a prompt.
+TOOLS_LISTED_MAX = 32
+# OpenAI allows a name 64 characters; what is longer is no slip of the pen.
+NAME_MAX_CHARS = 64
+
+_FINE = Checked()
+
+
+class Checker:
+    """Checks the answers of one job.
+
+    Args:
+        rule: The job's `[answer]`, or None.
+        lenient: Correct common slips in JSON (fences, trailing commas, Python literals) instead of
+            failing them; the result says `"lenient":true`.
+        calls_are_steps: The job carries its tools out, so a call is a step on the way and `rule`
+            speaks of the final text alone. Otherwise the first call's arguments are the answer.
+    """
+
+    __slots__ = ("_calls_are_steps", "_compiled", "_lenient", "_rule")
+
+    def __init__(
+        self,
+        rule: AnswerRule | None = None,
+        *,
+        lenient: bool = False,
+        calls_are_steps: bool = False,
+    ) -> None:
+        self._rule = rule
+        self._lenient = lenient
+        self._calls_are_steps = calls_are_steps
+        self._compiled = lru_cache(maxsize=CLAIMS_KEPT)(compile_claims)
+
+    def fault(self, claims: Mapping[str, Any] | None) -> RowError | None:
+        """Say, before a row is sent, why its claims could never be checked; None if they can."""
+        return None if claims is None else self._claims(claims).fault
+
+    def check(
+        self, claims: Mapping[str, Any] | None, body: Mapping[str, Any], *, family: Family | None
+    ) -> Checked:
+        """Check one answer.
+
+        Args:
+            claims: The row's claims (`Row.claims`).
+            body: The answer's parsed body.
+            family: Its form; None for one that has nothing to check.
+        """
+        if family is None:
+            return _FINE
+        compiled = NOTHING_CLAIMED if claims is None else self._claims(claims)
+        if compiled.fault is not None:
+            return Checked(error=compiled.fault, complaints=(compiled.fault.message,))
+        choices = read_choices(body, family)
+        found = Findings(several=len(choices) > 1)
+        for place, choice in enumerate(choices):
+            found.begin(place, choice.index)
+            self._check_choice(compiled, choice, found)
+            found.end()
+        return found.checked()
+
+    def _claims(self, claims: Mapping[str, Any]) -> Claims:
+        # Writing the claims anew is the cheapest exact key: half a microsecond a tool. Comparing the
+        # mappings costs as much, and takes 1 for true.
+        return self._compiled(orjson.dumps(claims))
+
+    def _check_choice(self, claims: Claims, choice: Choice, found: Findings) -> None:
+        if choice.end is not None:
+            shaped = claims.may_call or claims.text is not None or self._rule is not None
+            _check_end(choice.end, found, shaped=shaped)
+        first: Parsed | None = None
+        if claims.given:
+            for place, call in enumerate(choice.calls):
+                parsed = self._check_call(claims, call, place, found)
+                if place == 0:
+                    first = parsed
+        if choice.end is not None or (claims.may_call and _call_missing(claims, choice, found)):
+            return
+        if not choice.calls:
+            self._check_text(claims.text, choice.text, found)
+        elif self._rule is not None and first is not None and not self._calls_are_steps:
+            _check_answer(self._rule, first.value, found)
+
+    def _check_call(self, claims: Claims, call: Call, place: int, found: Findings) -> Parsed | None:
+        """Check one call and list it; return its arguments if they are fit for use."""
+        tool = claims.tools.get(call.name)
+        if tool is None or tool.custom:
+            return _check_odd_call(claims, call, place, found)
+        parsed = self._arguments(call, tool)
+        if parsed.lenient:
+            found.lenient = True
+        if not parsed.fault and type(parsed.value) is dict and tool.schema.is_valid(parsed.value):
+            found.list_call(tool.json_name, parsed.text)
+            return parsed
+        what = f"tool_calls[{place}] {call.name}: arguments"
+        if parsed.fault:
+            code = Code.ARGUMENTS_INVALID_JSON
+            found.fault(code, f"{what} can't be read as JSON", f"{what} are {parsed.fault}")
+        else:
+            code = Code.ARGUMENTS_SCHEMA
+            schema = tool.schema if isinstance(parsed.value, dict) else ANY_OBJECT
+            found.schema_fault(code, what, schema, parsed.value)
+        found.list_call(tool.json_name, parsed.text, code)
+        return None
+
+    def _arguments(self, call: Call, tool: Tool) -> Parsed:
+        raw = call.arguments
+        if isinstance(raw, str):
+            parsed = parse(raw, lenient=self._lenient)
+            if not parsed.fault or raw.strip():
+                return parsed
+        elif raw is not None:
+            return parsed_value(raw)
+        # Nothing at all is what some endpoints write for a tool that needs no arguments.
+        return Parsed({}, b"{}") if tool.schema.is_valid({}) else Parsed(None, b"null", "empty")
+
+    def _check_text(self, wanted: Schema | None, text: str, found: Findings) -> None:
+        rule = self._rule
+        if wanted is None and (rule is None or not rule.wants_json):
+            if rule is not None:
+                _list_label(*rule.label_of_text(text), found)
+            return
+        parsed = parse(text, lenient=self._lenient)
+        if parsed.lenient:
+            found.lenient = True
+        if parsed.fault:
+            complaint = f"the answer is {parsed.fault}"
+            found.fault(Code.ANSWER_SCHEMA, "the answer can't be read as JSON", complaint)
+            return
+        found.answer = parsed.text
+        if wanted is not None and not wanted.is_valid(parsed.value):
+            found.schema_fault(Code.ANSWER_SCHEMA, "the answer", wanted, parsed.value)
+        elif rule is not None:
+            _check_answer(rule, parsed.value, found)
+
+
+def _check_end(end: End, found: Findings, *, shaped: bool) -> None:
+    if end is End.FILTERED:
+        text = "the answer was withheld or cut off by a content filter"
+        found.fault(Code.CONTENT_FILTERED, text, text)
+    elif end is End.REFUSED:
+        text = "the model refused"
+        found.fault(Code.REFUSED, text, text)
+    else:
+        found.truncated = True
+        if shaped:
+            text = "the answer was cut off by a limit on its tokens"
+            found.fault(Code.ANSWER_TRUNCATED, text, text)
+
+
+def _check_odd_call(claims: Claims, call: Call, place: int, found: Findings) -> Parsed | None:
+    """Check a call to a tool that is not on offer, or to one that takes any text."""
+    raw = call.arguments
+    if call.name in claims.tools:
+        text = raw if isinstance(raw, str) else ""
+        parsed = Parsed(text, orjson.dumps(text))
+        found.list_call(orjson.dumps(call.name), parsed.text)
+        return parsed
+    offered = ", ".join(list(claims.tools)[:TOOLS_LISTED_MAX])
+    what = f"tool_calls[{place}]"
+    found.fault(
+        Code.UNKNOWN_TOOL,
+        f"{what}: calls a tool that the request does not offer",
+        f'{what}: there is no tool "{call.name[:NAME_MAX_CHARS]}" to call; '
+        + (f"the tools are: {offered}" if offered else "none may be called"),
+    )
+    parsed = parse(raw, lenient=False) if isinstance(raw, str) else parsed_value(raw)
+    found.list_call(orjson.dumps(call.name), parsed.text, Code.UNKNOWN_TOOL)
+    return None
+
+
+def _call_missing(claims: Claims, choice: Choice, found: Findings) -> bool:
+    """Note a call that had to come and did not; return whether one is missing."""
+    named = claims.must_name
+    if named:
+        if any(call.name == named for call in choice.calls):
+            return False
+        text = f"the tool {named} had to be called and was not"
+    elif choice.calls:
+        return False
+    elif claims.must_call:
+        text = "a tool had to be called and none was"
+    elif not choice.text.strip():
+        # It may choose to answer in words; this one says nothing at all.
+        text = "neither a tool call nor a text came"
+    else:
+        return False
+    found.fault(Code.NOT_CALLED, text, text)
+    return True
+
+
+def _check_answer(rule: AnswerRule, value: Any, found: Findings) -> None:  # noqa: ANN401 - any JSON
+    if rule.schema is not None and not rule.schema.is_valid(value):
+        found.schema_fault(Code.ANSWER_SCHEMA, "the answer", rule.schema, value)
+    elif rule.has_label:
+        _list_label(*rule.label_of(value), found)
+
+
+def _list_label(label: bytes, complaint: str, found: Findings) -> None:
+    if label:
+        found.label = label
+    else:
+        found.fault(Code.ANSWER_SCHEMA, "the answer has none of the job's labels", complaint)
