@@ -174,10 +174,13 @@ class Result(NamedTuple):
     """The one terminal outcome of a row, as it goes into the journal.
 
     Attributes:
+        unnamed: 0 for a row with a given id; else which of the rows with this same request it is,
+            from 1.
         status: HTTP status of the last whole answer; None when there was none.
         request_id: The endpoint's id of that answer.
         body: That answer's JSON text as it came, or empty when `status` is None.
         error: None for a success and for a final HTTP refusal.
+        code: Why the row failed, as `errors` in the totals counts it; empty for a success.
         finished_at: RFC 3339 in UTC, milliseconds, `Z`.
         latency_s: Of the last attempt.
         spend: Every attempt of the row in this job.
@@ -187,7 +190,7 @@ class Result(NamedTuple):
 
     line: int
     custom_id: str
-    named: bool
+    unnamed: int
     request_hash: str
     model: str
     endpoint: str
@@ -195,16 +198,12 @@ class Result(NamedTuple):
     request_id: str
     body: bytes
     error: RowError | None
+    code: str
     finished_at: str
     latency_s: float
     spend: Spend
     carry: bytes = b""
     extra: bytes = b""
-
-    @property
-    def succeeded(self) -> bool:
-        """Whether the row counts as completed rather than failed."""
-        return self.error is None and self.status is not None and 200 <= self.status < 300
 
 
 class StopReason(Enum):

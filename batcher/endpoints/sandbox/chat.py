@@ -1,0 +1,313 @@
+"""`/v1/chat/completions`: the page that this program serves, with OpenAI's own checks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from batcher.endpoints.sandbox import refusals
+from batcher.endpoints.sandbox.compose import JSON_OBJECT, Ask, Choice, Tool
+from batcher.endpoints.sandbox.refusals import Refusal, bad, missing, wrong_type
+from batcher.endpoints.sandbox.words import count_tokens
+
+__all__ = ["flat_text", "read_chat", "read_tool_choice", "read_tools", "write_chat"]
+
+_ROLES = ("system", "assistant", "user", "function", "tool", "developer")
+_TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+
+# The tokens that frame each message: openai-cookbook, "Counting tokens for chat completions".
+_MESSAGE_TOKENS = 3
+
+_CHECKS: Mapping[str, refusals.Check] = {
+    "frequency_penalty": refusals.number(-2, 2),
+    "logit_bias": refusals.mapping,
+    "logprobs": refusals.boolean,
+    "max_completion_tokens": refusals.integer(1, float("inf")),
+    "max_tokens": refusals.integer(1, float("inf")),
+    "metadata": refusals.mapping,
+    "model": refusals.text,
+    "n": refusals.integer(1, 128),
+    "parallel_tool_calls": refusals.boolean,
+    "presence_penalty": refusals.number(-2, 2),
+    "response_format": refusals.mapping,
+    "seed": refusals.integer(-(2**63), 2**63),
+    "stop": refusals.stops,
+    "temperature": refusals.number(0, 2),
+    "tools": refusals.array,
+    "top_logprobs": refusals.integer(0, 20),
+    "top_p": refusals.number(0, 1),
+    "user": refusals.text,
+}
+
+
+def read_chat(body: Mapping[str, Any]) -> Ask:
+    """Check a request body and read it.
+
+    Raises:
+        Refusal: 400, as OpenAI words it.
+    """
+    messages = body.get("messages")
+    if messages is None:
+        raise missing("messages")
+    refusals.array("messages", messages)
+    refusals.check_fields(body, _CHECKS)
+    tokens = _MESSAGE_TOKENS
+    texts: list[str] = []
+    for at, message in enumerate(messages):
+        said = _message(at, message)
+        tokens += _MESSAGE_TOKENS + count_tokens(said)
+        if message["role"] in ("user", "tool", "function"):
+            texts.append(said)
+    if len(messages) > 1:
+        _check_turns(messages)
+    tools = read_tools(body.get("tools") or (), nested=True)
+    if tools:
+        tokens += len(orjson.dumps(body["tools"])) // 4
+    last = messages[-1]
+    stop = body.get("stop") or ()
+    return Ask(
+        model=body["model"],
+        texts=texts,
+        prompt_tokens=tokens,
+        tools=tools,
+        tool_choice=read_tool_choice(body.get("tool_choice"), tools),
+        schema=_schema(body.get("response_format"), messages),
+        result=flat_text(last.get("content")) if last["role"] in ("tool", "function") else None,
+        stop=(stop,) if isinstance(stop, str) else stop,
+        max_tokens=body.get("max_completion_tokens") or body.get("max_tokens"),
+        n=body.get("n") or 1,
+    )
+
+
+def flat_text(content: object) -> str:
+    """Join the texts of a message's content, which is a string, parts, or null."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else ()
+    return "\n".join(
+        part["text"]
+        for part in parts
+        if isinstance(part, dict) and isinstance(part.get("text"), str)
+    )
+
+
+def _message(at: int, message: object) -> str:
+    """Check one message and return its text."""
+    if not isinstance(message, dict):
+        raise wrong_type(f"messages[{at}]", "an object", message)
+    role = message.get("role")
+    if role is None:
+        raise missing(f"messages[{at}].role")
+    if role not in _ROLES:
+        refusals.one_of(f"messages[{at}].role", role, _ROLES)
+    content = message.get("content")
+    if content is None:
+        if role == "assistant":
+            return "".join(map(_call_text, message.get("tool_calls") or ()))
+        if role != "function":
+            raise wrong_type(
+                f"messages[{at}].content", "one of a string or array of objects", content
+            )
+    elif not isinstance(content, (str, list)):
+        raise wrong_type(f"messages[{at}].content", "one of a string or array of objects", content)
+    if role == "tool" and not isinstance(message.get("tool_call_id"), str):
+        raise missing(f"messages[{at}].tool_call_id")
+    return flat_text(content)
+
+
+def _call_text(call: object) -> str:
+    function = call.get("function") if isinstance(call, dict) else None
+    return "".join(map(str, function.values())) if isinstance(function, dict) else ""
+
+
+def _check_turns(messages: Sequence[Mapping[str, Any]]) -> None:
+    """Check that every call is answered, and that every result answers a call."""
+    due: set[str] = set()
+    for at, message in enumerate(messages):
+        if message["role"] == "tool":
+            if message["tool_call_id"] not in due:
+                said = (
+                    "Invalid parameter: messages with role 'tool' must be a response to a "
+                    "preceeding message with 'tool_calls'."
+                )
+                raise bad(said, f"messages.[{at}].role", None)
+            due.discard(message["tool_call_id"])
+            continue
+        _check_answered(at, due)
+        calls = message.get("tool_calls") if message["role"] == "assistant" else None
+        due = {c["id"] for c in calls or () if isinstance(c, dict) and isinstance(c.get("id"), str)}
+    _check_answered(len(messages), due)
+
+
+def _check_answered(at: int, due: set[str]) -> None:
+    if due:
+        said = (
+            "An assistant message with 'tool_calls' must be followed by tool messages responding "
+            "to each 'tool_call_id'."
+        )
+        raise bad(said, f"messages.[{at}].role", None)
+
+
+def read_tools(tools: Sequence[Any], *, nested: bool) -> list[Tool]:
+    """Check the tools.
+
+    Args:
+        nested: Whether a tool's own fields stand under `function`, as in chat.
+    """
+    read = []
+    for at, tool in enumerate(tools):
+        where = f"tools[{at}]"
+        refusals.mapping(where, tool)
+        if nested and tool.get("function") is None:
+            raise missing(f"{where}.function")
+        function = tool["function"] if nested else tool
+        where = f"{where}.function" if nested else where
+        refusals.mapping(where, function)
+        name = function.get("name")
+        if name is None:
+            raise missing(f"{where}.name")
+        refusals.text(f"{where}.name", name)
+        if not _TOOL_NAME.fullmatch(name):
+            said = (
+                f"Invalid '{where}.name': string does not match pattern. Expected a string that "
+                "matches the pattern '^[a-zA-Z0-9_-]+$'."
+            )
+            raise bad(said, f"{where}.name", "invalid_value")
+        parameters = function.get("parameters", function.get("input_schema"))
+        read.append(
+            Tool(name, str(function.get("description") or ""), _parameters(name, where, parameters))
+        )
+    return read
+
+
+def _parameters(name: str, where: str, parameters: object) -> dict[str, Any]:
+    if parameters is None:
+        return {"type": "object", "properties": {}, "additionalProperties": False}
+    if not isinstance(parameters, dict):
+        raise wrong_type(f"{where}.parameters", "an object", parameters)
+    kind = parameters.get("type", "object")
+    if kind != "object":
+        said = (
+            f"Invalid schema for function '{name}': schema must be a JSON Schema of 'type: "
+            f'"object"\', got \'type: "{kind}"\'.'
+        )
+        raise bad(said, f"{where}.parameters", "invalid_function_parameters")
+    return {"type": "object", **parameters}
+
+
+def read_tool_choice(choice: object, tools: Sequence[Tool]) -> str:
+    """Read `tool_choice` into `auto`, `none`, `required` or `=name`."""
+    if choice is None:
+        return "auto"
+    if not tools:
+        if choice in ("none", "auto"):
+            return "none"
+        said = (
+            "Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' are "
+            "specified."
+        )
+        raise bad(said, "tool_choice", None)
+    if isinstance(choice, str):
+        refusals.one_of("tool_choice", choice, ("none", "auto", "required"))
+        return choice
+    refusals.mapping("tool_choice", choice)
+    return _named_choice(choice, tools)
+
+
+def _named_choice(choice: Any, tools: Sequence[Tool]) -> str:  # noqa: ANN401 - a JSON object
+    kind = choice.get("type")
+    if kind in ("none", "auto", "any", "required"):
+        return "required" if kind == "any" else str(kind)
+    function = choice.get("function")
+    name = function.get("name") if isinstance(function, dict) else choice.get("name")
+    if not isinstance(name, str):
+        raise missing("tool_choice.function.name")
+    if all(tool.name != name for tool in tools):
+        said = f"Invalid value for 'tool_choice': function '{name}' not found in 'tools'."
+        raise bad(said, "tool_choice", None)
+    return f"={name}"
+
+
+def _schema(response_format: Any, messages: Sequence[Any]) -> Any:  # noqa: ANN401 - JSON
+    """Return the schema that the answer must satisfy, or None for free text."""
+    if response_format is None:
+        return None
+    kind = response_format.get("type")
+    if kind is None:
+        raise missing("response_format.type")
+    refusals.one_of("response_format.type", kind, ("text", "json_object", "json_schema"))
+    if kind == "text":
+        return None
+    if kind == "json_object":
+        if "json" not in orjson.dumps(messages).decode().lower():
+            said = (
+                "'messages' must contain the word 'json' in some form, to use 'response_format' "
+                "of type 'json_object'."
+            )
+            raise bad(said, "messages", None)
+        return JSON_OBJECT
+    return read_json_schema(response_format.get("json_schema"), "response_format.json_schema")
+
+
+def read_json_schema(described: Any, where: str) -> Any:  # noqa: ANN401 - JSON
+    """Check `{"name", "schema"}` and return the schema."""
+    if described is None:
+        raise missing(where)
+    refusals.mapping(where, described)
+    if not isinstance(described.get("name"), str):
+        raise missing(f"{where}.name")
+    schema = described.get("schema", {})
+    if not isinstance(schema, dict):
+        raise wrong_type(f"{where}.schema", "an object", schema)
+    return schema
+
+
+def write_chat(
+    ask: Ask, choices: Sequence[Choice], *, ident: str, created: int, usage: dict[str, Any]
+) -> dict[str, Any]:
+    """Write the answer's body."""
+    return {
+        "id": f"chatcmpl-{ident}",
+        "object": "chat.completion",
+        "created": created,
+        "model": ask.model,
+        "choices": [_choice(at, choice) for at, choice in enumerate(choices)],
+        "usage": usage,
+        "system_fingerprint": "fp_sandbox",
+    }
+
+
+def _choice(at: int, choice: Choice) -> dict[str, Any]:
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": choice.text,
+        "refusal": choice.refusal,
+    }
+    if choice.calls:
+        message["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments},
+            }
+            for call in choice.calls
+        ]
+    return {"index": at, "message": message, "logprobs": None, "finish_reason": choice.finish}
+
+
+def check_stream(body: Mapping[str, Any]) -> None:
+    """Refuse a streaming request.
+
+    Raises:
+        Refusal: 400: this endpoint does not stream.
+    """
+    stream = body.get("stream")
+    if stream is not None:
+        refusals.boolean("stream", stream)
+    if stream:
+        raise Refusal(
+            400, "This endpoint does not stream.", param="stream", code="unsupported_value"
+        )

@@ -1,0 +1,149 @@
+"""The JSON forms of usage and spend: how results and totals write them, and the reading back.
+
+Rules:
+    * What is written is read back equal; `spend_bytes` writes what `spend_json` says.
+    * An amount is decimal text, never a JSON number: a float would round money.
+    * Keys that most rows don't need (`cache_write_tokens`, `attempts_without_usage`, `unpriced`)
+      stand only where they say something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from batcher.records import Spend, Usage
+
+__all__ = [
+    "cost_text",
+    "read_count",
+    "read_part",
+    "read_spend",
+    "read_usage_json",
+    "spend_bytes",
+    "spend_json",
+    "usage_json",
+]
+
+
+def cost_text(cost: Decimal) -> str:
+    """Write an amount as plain decimal text: no exponent, no trailing zeros."""
+    text = str(cost)
+    if "E" in text:  # format() alone would do, at three times the time
+        text = format(cost, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def usage_json(usage: Usage) -> dict[str, Any]:
+    """Give the `usage` object of results and totals; cache writes show only where there are any."""
+    prompt, completion, total, cached, cache_write, reasoning = usage
+    prompt_details = {"cached_tokens": cached}
+    if cache_write:
+        prompt_details["cache_write_tokens"] = cache_write
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": total,
+        "prompt_tokens_details": prompt_details,
+        "completion_tokens_details": {"reasoning_tokens": reasoning},
+    }
+
+
+def read_usage_json(mapping: Mapping[str, Any]) -> Usage:
+    """Read back what `usage_json` gave; what is missing is zero.
+
+    Raises:
+        ValueError: A field has the wrong type; the text names it.
+    """
+    prompt_details = read_part(mapping, "prompt_tokens_details")
+    completion_details = read_part(mapping, "completion_tokens_details")
+    return Usage(
+        read_count(mapping, "prompt_tokens"),
+        read_count(mapping, "completion_tokens"),
+        read_count(mapping, "total_tokens"),
+        read_count(prompt_details, "cached_tokens"),
+        read_count(prompt_details, "cache_write_tokens"),
+        read_count(completion_details, "reasoning_tokens"),
+    )
+
+
+def spend_json(spend: Spend) -> dict[str, Any]:
+    """Give the keys of a result's `batcher` object that say what the row has cost."""
+    fields: dict[str, Any] = {"attempts": spend.attempts}
+    if spend.attempts_without_usage:
+        fields["attempts_without_usage"] = spend.attempts_without_usage
+    fields["usage"] = usage_json(spend.usage)
+    fields["cost_usd"] = None if spend.cost_usd is None else cost_text(spend.cost_usd)
+    if spend.unpriced:
+        fields["unpriced"] = True
+    return fields
+
+
+def spend_bytes(spend: Spend) -> bytes:
+    """Write `spend_json` as compact JSON members without the braces around them, without a dict."""
+    attempts, without_usage, usage, cost, unpriced = spend
+    prompt, completion, total, cached, cache_write, reasoning = usage
+    lost = f',"attempts_without_usage":{without_usage}' if without_usage else ""
+    written = f',"cache_write_tokens":{cache_write}' if cache_write else ""
+    flag = ',"unpriced":true' if unpriced else ""
+    amount = "null" if cost is None else f'"{cost_text(cost)}"'
+    return (
+        f'"attempts":{attempts}{lost},"usage":{{"prompt_tokens":{prompt},'
+        f'"completion_tokens":{completion},"total_tokens":{total},'
+        f'"prompt_tokens_details":{{"cached_tokens":{cached}{written}}},'
+        f'"completion_tokens_details":{{"reasoning_tokens":{reasoning}}}}},'
+        f'"cost_usd":{amount}{flag}'
+    ).encode()
+
+
+def read_spend(mapping: Mapping[str, Any]) -> Spend:
+    """Read back what `spend_json` gave, among whatever other keys; what is missing is zero.
+
+    Raises:
+        ValueError: A field has the wrong type; the text names it.
+    """
+    return Spend(
+        read_count(mapping, "attempts"),
+        read_count(mapping, "attempts_without_usage"),
+        read_usage_json(read_part(mapping, "usage")),
+        _amount(mapping, "cost_usd"),
+        mapping.get("unpriced") is True,
+    )
+
+
+def read_count(mapping: Mapping[str, Any], key: str) -> int:
+    """Read a count; a missing one is zero.
+
+    Raises:
+        ValueError: It is no integer of zero or more.
+    """
+    value = mapping.get(key, 0)
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{key} is not a count")
+    return value
+
+
+def read_part(mapping: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Read an object; a missing one is empty.
+
+    Raises:
+        ValueError: It is no object.
+    """
+    value = mapping.get(key, {})
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{key} is not an object")  # noqa: TRY004 - one error for unreadable text
+    return value
+
+
+def _amount(mapping: Mapping[str, Any], key: str) -> Decimal | None:
+    text = mapping.get(key)
+    if text is None:
+        return None
+    try:
+        amount = Decimal(text) if isinstance(text, str) else Decimal("NaN")
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if not amount.is_finite() or amount < 0:
+        raise ValueError(f"{key} is not an amount in decimal text")
+    return amount
