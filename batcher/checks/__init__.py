@@ -1,10 +1,10 @@
 """Checking the answers that claim a shape: tool calls, structured answers, labels.
 
-    claims of the request ---- claims.py --> Claims  (schemas compiled, kept for rows that share them)
-    body of the answer ------- answers.py -> Choice  (one form for every family of endpoints)
-    [answer] of the job ------ rules.py ---> AnswerRule
-    Claims + Choices + rule -- verdict.py -> Checked (the row's error, the complaints, the parsed)
-    answer + complaints ------ repair.py --> messages that ask the model to correct itself
+    claims of the request     claims.py   Claims (schemas compiled, kept for rows that share them)
+    body of the answer        choices.py  Choice (one form for every family of endpoints)
+    [answer] of the job       rules.py    AnswerRule
+    Claims, Choices, a rule   verdict.py  Checked (the row's error, the complaints, what was parsed)
+    answer and complaints     repair.py   messages that ask the model to correct itself
 
 Everything here is a pure function of its arguments, but for one bounded cache of compiled schemas
 in a `Checker`.
@@ -30,7 +30,7 @@ What counts as what:
 
 from __future__ import annotations
 
-from batcher.checks.answers import Call, Choice, Family, family_of, read_choices
+from batcher.checks.choices import Call, Choice, End, read_choices
 from batcher.checks.findings import REPAIRABLE, Checked, Code
 from batcher.checks.lenient import lenient_json
 from batcher.checks.repair import repair_messages
@@ -45,8 +45,7 @@ __all__ = [
     "Checker",
     "Choice",
     "Code",
-    "Family",
-    "family_of",
+    "End",
     "lenient_json",
     "read_choices",
     "repair_messages",

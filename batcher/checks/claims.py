@@ -60,7 +60,7 @@ NOTHING_CLAIMED = Claims()
 
 
 class _Choosing(NamedTuple):
-    """A `tool_choice`, read: the tools that it allows (None: all), and whether one must be called."""
+    """A `tool_choice`, read: the tools that it allows (None: all), and what must be called."""
 
     allowed: frozenset[str] | None = None
     must_call: bool = False

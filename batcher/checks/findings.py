@@ -106,13 +106,13 @@ class Findings:
         self.answer = self.label = b""
         self.lenient = self.truncated = False
 
-    def begin(self, place: int, index: int) -> None:
-        """Turn to the choice at `place` of the list, which calls itself `index`."""
-        self._place, self._choice = place, index
+    def begin(self, place: int, number: int) -> None:
+        """Turn to the choice at `place` of the list, which calls itself `number`."""
+        self._place, self._choice = place, number
         self.answer = self.label = b""
         if self._several:
             self._where = f"choices[{place}]: "
-            self._of_choice = b',"choice":%d' % index
+            self._of_choice = b',"choice":%d' % number
 
     def end(self) -> None:
         """Close the present choice: list its answer where there are several."""

@@ -1,8 +1,8 @@
 """JSON text that a model wrote: parsed strictly, and kept as written.
 
 The text itself goes into the result rather than the value written anew: that loses no digit of a
-large number and costs nothing. Line breaks between tokens become spaces, since a result is one line;
-inside a string a JSON text can't have any.
+large number and costs nothing. Line breaks between tokens become spaces, since a result is one
+line; inside a string a JSON text can't have any.
 """
 
 from __future__ import annotations

@@ -55,26 +55,26 @@ def lenient_json(text: str) -> str | None:
 
 
 def _rewrite(text: str) -> str | None:
-    tokens: list[str] = []
+    pieces: list[str] = []
     at = 0
     while at < len(text):
         match = _TOKEN.match(text, at)
         if match is None:
             return None
         at = match.end()
-        kind, token = match.lastgroup, match.group()
+        kind, piece = match.lastgroup, match.group()
         if kind == "space":
             continue
         if kind == "string":
-            token = f'"{_IN_STRING.sub(_json_escape, token[1:-1])}"'
+            piece = f'"{_IN_STRING.sub(_json_escape, piece[1:-1])}"'
         elif kind == "word":
-            token = _WORDS.get(token, "")
-        elif token in "]}" and tokens and tokens[-1] == ",":
-            tokens.pop()
-        if not token:
+            piece = _WORDS.get(piece, "")
+        elif piece in "]}" and pieces and pieces[-1] == ",":
+            pieces.pop()
+        if not piece:
             return None
-        tokens.append(token)
-    return "".join(tokens)
+        pieces.append(piece)
+    return "".join(pieces)
 
 
 def _json_escape(match: re.Match[str]) -> str:

@@ -3,8 +3,8 @@
 The answer goes back as an assistant message, reduced to what an endpoint takes: others refuse
 `reasoning_content` or `annotations`. The API wants one tool message for each call of an assistant
 message, so each gets one, and ids that are missing or repeated are replaced. Arguments that are no
-JSON object are wrapped as `{"INVALID_JSON": ...}`: llama.cpp, vLLM and SGLang parse the arguments of
-past calls and refuse the whole request otherwise. (Anthropic's documents give this wrapping.)
+JSON object are wrapped as `{"INVALID_JSON": ...}`: llama.cpp, vLLM and SGLang parse the arguments
+of past calls and refuse the whole request otherwise. (Anthropic's documents give this wrapping.)
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from typing import Any
 
 import orjson
 
-from batcher.checks.answers import Call, Choice, Family, read_choices
+from batcher.answers import Family
+from batcher.checks.choices import Call, Choice, read_choices
 
 __all__ = ["repair_messages"]
 
 _NOT_CARRIED_OUT = "Error: not carried out, because the answer was invalid. See the next message."
-_CLOSING = "Answer again, whole and corrected. Change nothing that was right, and do not mention the error."
+_CLOSING = "Answer again, whole and corrected. Keep what was right, and do not mention the error."
 
 
 def repair_messages(
@@ -36,13 +37,19 @@ def repair_messages(
         complaints: What is wrong with it (`Checked.complaints`).
         family: Its form.
         choice: Which of its choices to correct (`Checked.choice`).
+
+    Returns:
+        The messages; none for a family that takes no messages, where all one can do is ask again.
     """
+    build = _BUILDERS.get(family)
+    if build is None:
+        return []
     failed = read_choices(body, family)[choice]
     failed = failed._replace(calls=_identified(failed.calls))
     request = "\n".join(
         ["The last answer can't be used:", *(f"- {text}" for text in complaints), _CLOSING]
     )
-    return _BUILDERS[family](failed, request)
+    return build(failed, request)
 
 
 def _identified(calls: tuple[Call, ...]) -> tuple[Call, ...]:

@@ -6,7 +6,8 @@
     label = "/label"                                      # where the label stands in the JSON
 
 All three are optional. With `schema` or `label` the answer is JSON. With `labels` alone the whole
-text, stripped, is the label. Where the answer is a tool call, its arguments are that JSON.
+text, stripped, is the label. Where the answer is a tool call, its arguments are that JSON. The
+table's `gold` is for reports.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ class AnswerRule:
     """One `[answer]` table, compiled.
 
     Args:
-        table: Keys `schema` (a JSON Schema), `labels` (texts, whole numbers, booleans) and `label`
-            (a JSON pointer, RFC 6901).
+        table: Has at least one of `schema` (a JSON Schema), `labels` (texts, whole numbers,
+            booleans) and `label` (a JSON pointer, RFC 6901); other keys are not read.
 
     Attributes:
         schema: The compiled schema, or None.
@@ -43,16 +44,16 @@ class AnswerRule:
     __slots__ = ("_labels", "_path", "has_label", "schema", "wants_json")
 
     def __init__(self, table: Mapping[str, Any]) -> None:
-        unknown = sorted(set(table) - {"schema", "labels", "label"})
-        if unknown:
-            raise UsageError(f"[answer] has an unknown key: {', '.join(unknown)}")
-        if not table:
-            raise UsageError("[answer] is empty: give it schema, labels or label")
         self.schema = _schema(table["schema"]) if "schema" in table else None
         self._labels = _labels(table["labels"]) if "labels" in table else None
         self._path = _path(table["label"]) if "label" in table else []
         self.wants_json = self.schema is not None or "label" in table
         self.has_label = "labels" in table or "label" in table
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any]) -> AnswerRule | None:
+        """Compile a job's `[answer]`, or return None where it asks nothing of the answers."""
+        return None if table.keys().isdisjoint({"schema", "labels", "label"}) else cls(table)
 
     def label_of_text(self, text: str) -> tuple[bytes, str]:
         """Read a plain text as the label.
@@ -105,7 +106,7 @@ def _path(given: object) -> list[str]:
     return [part.replace("~1", "/").replace("~0", "~") for part in given.split("/")[1:]]
 
 
-def _resolve(value: Any, path: list[str]) -> object:
+def _resolve(value: object, path: list[str]) -> object:
     for part in path:
         if isinstance(value, dict) and part in value:
             value = value[part]

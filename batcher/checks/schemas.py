@@ -1,11 +1,12 @@
 """A compiled JSON Schema that can be asked for a verdict, and for a complaint.
 
 The two questions cost differently. `is_valid` of jsonschema-rs stops at the first fault, remembers
-what it has seen of a recursive schema, and takes a quarter of a microsecond. Listing the errors does
-neither: every branch of an `anyOf` is walked and every value copied, so a recursive union costs
-branches ** depth (two branches and 16 levels: 20 s), and a chain of references 30 long overflows the
-stack at 120 levels, which ends the process. A model that repeats itself writes such answers. So the
-verdict comes from `is_valid` alone, and errors are listed only where that is bounded.
+what it has seen of a recursive schema, and takes a quarter of a microsecond. Listing the errors
+does neither: every branch of an `anyOf` is walked and every value copied, so a recursive union
+costs branches ** depth (two branches and 16 levels: 20 s), and a chain of references 30 long
+overflows the stack at 120 levels, which ends the process. A model that repeats itself writes such
+answers. So the verdict comes from `is_valid` alone, and errors are listed only where that is
+bounded.
 
 `format` is asserted: a schema that says `date` means it. References are never followed out of the
 schema (`offline=True`): a request must not make this program read a file or call a host.

@@ -14,7 +14,8 @@ from typing import Any
 
 import orjson
 
-from batcher.checks.answers import Call, Choice, End, Family, read_choices
+from batcher.answers import Family
+from batcher.checks.choices import Call, Choice, End, read_choices
 from batcher.checks.claims import ANY_OBJECT, NOTHING_CLAIMED, Claims, Tool, compile_claims
 from batcher.checks.findings import Checked, Code, Findings
 from batcher.checks.jsontext import Parsed, parse, parsed_value
@@ -31,8 +32,6 @@ CLAIMS_KEPT = 256
 TOOLS_LISTED_MAX = 32
 # OpenAI allows a name 64 characters; what is longer is no slip of the pen.
 NAME_MAX_CHARS = 64
-
-_FINE = Checked()
 
 
 class Checker:
@@ -65,30 +64,29 @@ class Checker:
         return None if claims is None else self._claims(claims).fault
 
     def check(
-        self, claims: Mapping[str, Any] | None, body: Mapping[str, Any], *, family: Family | None
+        self, claims: Mapping[str, Any] | None, body: Mapping[str, Any], *, family: Family
     ) -> Checked:
         """Check one answer.
 
         Args:
             claims: The row's claims (`Row.claims`).
             body: The answer's parsed body.
-            family: Its form; None for one that has nothing to check.
+            family: Of the path that the request went to. Of a family whose answers are no text
+                there is nothing to check.
         """
-        if family is None:
-            return _FINE
         compiled = NOTHING_CLAIMED if claims is None else self._claims(claims)
         if compiled.fault is not None:
             return Checked(error=compiled.fault, complaints=(compiled.fault.message,))
         choices = read_choices(body, family)
         found = Findings(several=len(choices) > 1)
         for place, choice in enumerate(choices):
-            found.begin(place, choice.index)
+            found.begin(place, choice.number)
             self._check_choice(compiled, choice, found)
             found.end()
         return found.checked()
 
     def _claims(self, claims: Mapping[str, Any]) -> Claims:
-        # Writing the claims anew is the cheapest exact key: half a microsecond a tool. Comparing the
+        # Writing the claims anew is the cheapest exact key: 0.4 microseconds a tool. Comparing the
         # mappings costs as much, and takes 1 for true.
         return self._compiled(orjson.dumps(claims))
 

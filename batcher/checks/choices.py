@@ -4,24 +4,20 @@ Reading never fails: what an answer lacks, or has in another type than documente
 Whether the answer is whole enough to be one (`choices` present, no embedded error) has been decided
 before it comes here.
 
+Legacy completions are read as chat: their `text` stands for the message.
+
 Sources: OpenAI's chat completions, legacy `function_call`, and responses; Anthropic's messages.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from enum import Enum, StrEnum
+from enum import Enum
 from typing import Any, NamedTuple
 
-__all__ = ["Call", "Choice", "End", "Family", "family_of", "read_choices"]
+from batcher.answers import Family
 
-
-class Family(StrEnum):
-    """A form of request and answer. Legacy completions are read as chat: `text` for `message`."""
-
-    CHAT = "chat"
-    MESSAGES = "messages"
-    RESPONSES = "responses"
+__all__ = ["Call", "Choice", "End", "read_choices"]
 
 
 class End(Enum):
@@ -48,12 +44,12 @@ class Call(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """One choice: its index, its text (empty when it has none), its calls, and its end.
+    """One choice: its number (`index`), its text (empty when it has none), its calls, and its end.
 
     `says_it_calls` is what its finish reason says, whether or not a call is there.
     """
 
-    index: int
+    number: int
     text: str
     calls: tuple[Call, ...]
     end: End | None
@@ -73,23 +69,10 @@ _ENDS = {
 _CALLING = frozenset({"tool_calls", "function_call", "tool_use"})
 
 
-def family_of(path: str) -> Family | None:
-    """Tell the family of a request path, or None for one whose answers have no text (embeddings).
-
-    Args:
-        path: With or without `/v1`, a prefix (Azure's deployments) or a query.
-    """
-    path = path.partition("?")[0].rstrip("/")
-    if path.endswith("/completions"):
-        return Family.CHAT
-    if path.endswith("/messages"):
-        return Family.MESSAGES
-    return Family.RESPONSES if path.endswith("/responses") else None
-
-
 def read_choices(body: Mapping[str, Any], family: Family) -> list[Choice]:
-    """Read an answer into its choices: one or more."""
-    return _READERS[family](body)
+    """Read an answer into its choices; none for a family whose answers are no text."""
+    read = _READERS.get(family)
+    return [] if read is None else read(body)
 
 
 def _read_chat(body: Mapping[str, Any]) -> list[Choice]:
@@ -114,9 +97,9 @@ def _chat_choice(place: int, choice: object) -> Choice:
         refusal = ""
     if refusal or message.get("refusal"):
         end = end or End.REFUSED
-    index = choice.get("index")
+    number = choice.get("index")
     return Choice(
-        index if type(index) is int else place,
+        number if type(number) is int else place,
         content if isinstance(content, str) else "",
         _chat_calls(message),
         end,
@@ -205,6 +188,7 @@ def _dicts(items: object) -> list[dict[str, Any]]:
 
 _READERS: dict[Family, Callable[[Mapping[str, Any]], list[Choice]]] = {
     Family.CHAT: _read_chat,
+    Family.COMPLETIONS: _read_chat,
     Family.MESSAGES: _read_messages,
     Family.RESPONSES: _read_responses,
 }
