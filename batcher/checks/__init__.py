@@ -31,6 +31,7 @@ What counts as what:
 from __future__ import annotations
 
 from batcher.checks.choices import Call, Choice, End, read_choices
+from batcher.checks.claims import CLAIM_FIELDS
 from batcher.checks.findings import REPAIRABLE, Checked, Code
 from batcher.checks.lenient import lenient_json
 from batcher.checks.repair import repair_messages
@@ -38,6 +39,7 @@ from batcher.checks.rules import AnswerRule
 from batcher.checks.verdict import Checker
 
 __all__ = [
+    "CLAIM_FIELDS",
     "REPAIRABLE",
     "AnswerRule",
     "Call",

@@ -11,7 +11,7 @@ Sources: OpenAI's chat completions, legacy `function_call`, and responses; Anthr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -44,16 +44,12 @@ class Call(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """One choice: its number (`index`), its text (empty when it has none), its calls, and its end.
-
-    `says_it_calls` is what its finish reason says, whether or not a call is there.
-    """
+    """One choice: its number (`index`), its text or nothing, its calls, and its end."""
 
     number: int
     text: str
-    calls: tuple[Call, ...]
+    calls: Sequence[Call]
     end: End | None
-    says_it_calls: bool = False
 
 
 # Other words than OpenAI's: relays pass Anthropic's on, Mistral has `model_length`.
@@ -66,7 +62,6 @@ _ENDS = {
     "content_filter": End.FILTERED,
     "refusal": End.REFUSED,
 }
-_CALLING = frozenset({"tool_calls", "function_call", "tool_use"})
 
 
 def read_choices(body: Mapping[str, Any], family: Family) -> list[Choice]:
@@ -88,60 +83,52 @@ def _chat_choice(place: int, choice: object) -> Choice:
     message = choice.get("message")
     if not isinstance(message, dict):
         message = {"content": choice.get("text")}
-    reason = _text(choice.get("finish_reason"))
-    end = _ENDS.get(reason)
+    end = _end(choice.get("finish_reason"))
     content = message.get("content")
-    if isinstance(content, list):
-        content, refusal = _join_parts(content)
-    else:
-        refusal = ""
-    if refusal or message.get("refusal"):
-        end = end or End.REFUSED
+    refusal = message.get("refusal")
+    if type(content) is not str:
+        content, refusal_part = _join_parts(content)
+        refusal = refusal or refusal_part
+    if refusal and end is None:
+        end = End.REFUSED
     number = choice.get("index")
-    return Choice(
-        number if type(number) is int else place,
-        content if isinstance(content, str) else "",
-        _chat_calls(message),
-        end,
-        reason in _CALLING,
-    )
-
-
-def _chat_calls(message: dict[str, Any]) -> tuple[Call, ...]:
+    if type(number) is not int:
+        number = place
     calls = message.get("tool_calls")
     if isinstance(calls, list) and calls:
-        return tuple(map(_chat_call, calls))
+        return Choice(number, content, [_chat_call(call) for call in calls], end)
     legacy = message.get("function_call")
-    return (_call(legacy, ""),) if isinstance(legacy, dict) else ()
+    return Choice(number, content, (_call(legacy, ""),) if isinstance(legacy, dict) else (), end)
 
 
 def _chat_call(call: object) -> Call:
     if not isinstance(call, dict):
         return Call("", "", None)
-    call_id = call.get("id")
-    function = call.get("function")
+    function, call_id = call.get("function"), call.get("id")
     if isinstance(function, dict):
         return _call(function, call_id)
     custom = call.get("custom")
-    if isinstance(custom, dict):
-        return _call(custom, call_id, key="input")
-    return _call({}, call_id)
+    return _call(custom if isinstance(custom, dict) else {}, call_id, "input")
 
 
-def _call(source: Mapping[str, Any], call_id: object, *, key: str = "arguments") -> Call:
-    return Call(_text(call_id), _text(source.get("name")), source.get(key))
+def _call(source: Mapping[str, Any], call_id: object, key: str = "arguments") -> Call:
+    name = source.get("name")
+    return Call(
+        call_id if isinstance(call_id, str) else "",
+        name if isinstance(name, str) else "",
+        source.get(key),
+    )
 
 
 def _read_messages(body: Mapping[str, Any]) -> list[Choice]:
     blocks = _dicts(body.get("content"))
     calls = tuple(
-        _call(block, block.get("id"), key="input")
+        _call(block, block.get("id"), "input")
         for block in blocks
         if block.get("type") == "tool_use"
     )
     text, _ = _join_parts(blocks)
-    reason = _text(body.get("stop_reason"))
-    return [Choice(0, text, calls, _ENDS.get(reason), reason in _CALLING)]
+    return [Choice(0, text, calls, _end(body.get("stop_reason")))]
 
 
 def _read_responses(body: Mapping[str, Any]) -> list[Choice]:
@@ -152,7 +139,7 @@ def _read_responses(body: Mapping[str, Any]) -> list[Choice]:
         if kind == "function_call":
             calls.append(_call(item, item.get("call_id")))
         elif kind == "custom_tool_call":
-            calls.append(_call(item, item.get("call_id"), key="input"))
+            calls.append(_call(item, item.get("call_id"), "input"))
         elif kind == "message":
             text, refusal = _join_parts(_dicts(item.get("content")))
             texts.append(text)
@@ -160,13 +147,13 @@ def _read_responses(body: Mapping[str, Any]) -> list[Choice]:
     end = None
     details = body.get("incomplete_details")
     if body.get("status") == "incomplete" and isinstance(details, dict):
-        end = _ENDS.get(_text(details.get("reason")))
+        end = _end(details.get("reason"))
     if any(refusals):
         end = end or End.REFUSED
     return [Choice(0, "".join(texts), tuple(calls), end)]
 
 
-def _join_parts(parts: Iterable[object]) -> tuple[str, str]:
+def _join_parts(parts: object) -> tuple[str, str]:
     """Join the texts, and the refusals, of a content that comes in parts."""
     texts, refusals = [], []
     for part in _dicts(parts):
@@ -178,8 +165,8 @@ def _join_parts(parts: Iterable[object]) -> tuple[str, str]:
     return "".join(texts), "".join(refusals)
 
 
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
+def _end(reason: object) -> End | None:
+    return _ENDS.get(reason) if isinstance(reason, str) else None
 
 
 def _dicts(items: object) -> list[dict[str, Any]]:

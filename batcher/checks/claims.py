@@ -16,7 +16,7 @@ import orjson
 from batcher.checks.schemas import Schema, UnusableSchemaError
 from batcher.records import RowError
 
-__all__ = ["ANY_OBJECT", "NOTHING_CLAIMED", "Claims", "Tool", "compile_claims"]
+__all__ = ["ANY_OBJECT", "CLAIM_FIELDS", "NOTHING_CLAIMED", "Claims", "Tool", "compile_claims"]
 
 ANY_OBJECT = Schema({"type": "object"})
 _ANY_JSON = Schema(True)
@@ -55,6 +55,11 @@ class Claims(NamedTuple):
     given: bool = False
     fault: RowError | None = None
 
+    @property
+    def shaped(self) -> bool:
+        """Whether they claim a shape: a call, or a format."""
+        return self.may_call or self.text is not None
+
 
 NOTHING_CLAIMED = Claims()
 
@@ -67,12 +72,17 @@ class _Choosing(NamedTuple):
     must_name: str = ""
 
 
-def compile_claims(text: bytes) -> Claims:
-    """Compile a row's claims, given as JSON text: a mapping of the body's fields.
+# The fields of a body that claim something: of chat; of chat as it was; of responses; of messages.
+CLAIM_FIELDS = (
+    *("tools", "tool_choice", "response_format"),
+    *("functions", "function_call"),
+    "text",
+    *("output_config", "output_format"),
+)
 
-    Fields read: `tools`, `tool_choice`, `response_format`; the legacy `functions` and
-    `function_call`; `text` (responses); `output_config`, `output_format` (messages).
-    """
+
+def compile_claims(text: bytes) -> Claims:
+    """Compile a row's claims, given as JSON text: the `CLAIM_FIELDS` of its body."""
     claims = orjson.loads(text)
     try:
         tools = _tools(claims)

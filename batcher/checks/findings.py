@@ -74,90 +74,71 @@ class Findings:
         label: JSON text of its label, or empty.
     """
 
-    __slots__ = (
-        "_answers",
-        "_calls",
-        "_choice",
-        "_complaints",
-        "_count",
-        "_error",
-        "_error_place",
-        "_of_choice",
-        "_place",
-        "_several",
-        "_where",
-        "answer",
-        "label",
-        "lenient",
-        "truncated",
-    )
+    # One is made for every answer, and most need none of these.
+    answer = b""
+    label = b""
+    lenient = False
+    truncated = False
+    _place = 0
+    _where = ""
+    _of_choice = b""
 
     def __init__(self, *, several: bool) -> None:
         self._several = several
-        self._error: RowError | None = None
-        self._error_place = 0
-        self._count = 0
+        self._errors: list[tuple[int, RowError]] = []
         self._complaints: list[str] = []
         self._calls: list[bytes] = []
         self._answers: list[bytes] = []
-        self._where = ""
-        self._of_choice = b""
-        self._place = self._choice = 0
-        self.answer = self.label = b""
-        self.lenient = self.truncated = False
 
     def begin(self, place: int, number: int) -> None:
-        """Turn to the choice at `place` of the list, which calls itself `number`."""
-        self._place, self._choice = place, number
+        """Turn to the choice at `place` of several, which calls itself `number`."""
+        self._place = place
+        self._where = f"choices[{place}]: "
+        self._of_choice = b',"choice":%d' % number
         self.answer = self.label = b""
-        if self._several:
-            self._where = f"choices[{place}]: "
-            self._of_choice = b',"choice":%d' % number
 
     def end(self) -> None:
-        """Close the present choice: list its answer where there are several."""
-        if self._several and (self.answer or self.label):
-            parts = [b'"choice":%d' % self._choice, *self._answer_parts()]
-            self._answers.append(b"{" + b",".join(parts) + b"}")
+        """Close the present choice of several: list its answer."""
+        if self.answer or self.label:
+            self._answers.append(b"{%b}" % b",".join([self._of_choice[1:], *self._answer_parts()]))
 
     def fault(self, code: Code, message: str, complaint: str) -> None:
         """Note a fault: `message` for the row's error, `complaint` for the model."""
-        if self._error is None:
-            self._error = RowError(code.value, self._where + message)
-            self._error_place = self._place
-        self._count += 1
+        self._errors.append((self._place, RowError(code.value, self._where + message)))
         self._complaints.append(self._where + complaint)
 
     def schema_fault(self, code: Code, what: str, schema: Schema, value: object) -> None:
         """Note that `what` does not satisfy its schema, with a complaint for each thing wrong."""
         for complaint in schema.complaints(value):
-            message = f'{what} fails the schema\'s "{complaint.keyword}"'
+            message = f'{what}: the schema\'s "{complaint.keyword}" is not satisfied'
             self.fault(code, message, f"{what}: {complaint.text}")
 
     def list_call(self, name: bytes, arguments: bytes, code: Code | None = None) -> None:
         """List a call: its name and arguments as JSON, and what is wrong with it."""
-        wrong = b"" if code is None else b',"error":"%s"' % code.value.encode()
-        self._calls.append(
-            b'{"name":' + name + b',"arguments":' + arguments + self._of_choice + wrong + b"}"
-        )
+        wrong = b"" if code is None else b',"error":"%b"' % code.value.encode()
+        listed = b'{"name":%b,"arguments":%b%b%b}' % (name, arguments, self._of_choice, wrong)
+        self._calls.append(listed)
 
     def checked(self) -> Checked:
         """Sum up."""
         parts = []
         if self._calls:
-            parts.append(b'"tool_calls":[' + b",".join(self._calls) + b"]")
+            parts.append(b'"tool_calls":[%b]' % b",".join(self._calls))
         if self._answers:
-            parts.append(b'"answers":[' + b",".join(self._answers) + b"]")
+            parts.append(b'"answers":[%b]' % b",".join(self._answers))
         elif not self._several:
             parts.extend(self._answer_parts())
         if self.truncated:
             parts.append(b'"truncated":true')
         if self.lenient:
             parts.append(b'"lenient":true')
-        error = self._error
-        if error is not None and self._count > 1:
-            error = error._replace(message=f"{error.message} (and {self._count - 1} more)")
-        return Checked(error, tuple(self._complaints), b",".join(parts), self._error_place)
+        extra = b",".join(parts)
+        if not self._errors:
+            return Checked(None, (), extra)
+        place, error = self._errors[0]
+        if len(self._errors) > 1:
+            error = error._replace(message=f"{error.message} (and {len(self._errors) - 1} more)")
+        return Checked(error, tuple(self._complaints), extra, place)
 
     def _answer_parts(self) -> list[bytes]:
         parts = []

@@ -7,60 +7,63 @@ line; inside a string a JSON text can't have any.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 import orjson
 
 from batcher.checks.lenient import lenient_json
 from batcher.checks.schemas import NESTING_MAX, depth_of
 
-__all__ = ["Parsed", "parse", "parsed_value"]
+__all__ = ["UnreadableError", "read_json", "read_lenient", "written"]
 
 # How much of a broken text a complaint quotes on either side of the fault.
 NEAR_CHARS = 20
-_TOO_DEEP = f"nested more than {NESTING_MAX} levels deep"
+# A shorter text can't be nested too deeply: each level takes two characters.
+SHALLOW_MAX_CHARS = 2 * NESTING_MAX
 
 
-class Parsed(NamedTuple):
-    """A text and its value.
+class UnreadableError(ValueError):
+    """Why a text can't be read as JSON. It may quote the text: a complaint, no error message."""
 
-    Attributes:
-        value: The parsed value; None when `fault` is not empty.
-        text: One line of JSON.
-        fault: Why it could not be read, quoting it; empty when it could.
-        lenient: Whether it needed correction first.
+
+def read_json(text: str) -> tuple[object, bytes]:
+    """Parse one JSON text.
+
+    Returns:
+        The value, and the text in one line.
+
+    Raises:
+        UnreadableError: It is not JSON, or nested more than `NESTING_MAX` levels deep.
     """
-
-    value: Any
-    text: bytes
-    fault: str = ""
-    lenient: bool = False
-
-
-def parse(text: str, *, lenient: bool) -> Parsed:
-    """Parse one JSON text; `lenient` corrects common slips of models where it is not JSON."""
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        if lenient and (corrected := lenient_json(text)) is not None:
-            return parse(corrected, lenient=False)._replace(lenient=True)
-        return Parsed(None, b"null", _fault(text, error))
-    if text.count("{") + text.count("[") > NESTING_MAX:
-        limit = NESTING_MAX + 1
-        if depth_of(value, at_most=limit) == limit:
-            return Parsed(None, b"null", _TOO_DEEP)
-    raw = text.encode()
-    if b"\n" in raw or b"\r" in raw:
-        raw = raw.replace(b"\n", b" ").replace(b"\r", b" ").strip()
-    return Parsed(value, raw)
+        raise UnreadableError(_fault(text, error)) from None
+    if len(text) > SHALLOW_MAX_CHARS and text.count("{") + text.count("[") > NESTING_MAX:
+        _bound(value)
+    if "\n" in text or "\r" in text:
+        text = text.replace("\n", " ").replace("\r", " ")
+    return value, text.encode()
 
 
-def parsed_value(value: object) -> Parsed:
-    """Take a value that came parsed already, within the answer's own JSON."""
+def read_lenient(text: str) -> tuple[object, bytes]:
+    """Parse a text that is not JSON once the common slips in it are corrected; as `read_json`."""
+    corrected = lenient_json(text)
+    return read_json(text if corrected is None else corrected)
+
+
+def written(value: object) -> bytes:
+    """Write a value that came parsed already, within the answer's own JSON.
+
+    Raises:
+        UnreadableError: It is nested more than `NESTING_MAX` levels deep.
+    """
+    _bound(value)
+    return orjson.dumps(value)
+
+
+def _bound(value: object) -> None:
     limit = NESTING_MAX + 1
     if depth_of(value, at_most=limit) == limit:
-        return Parsed(None, b"null", _TOO_DEEP)
-    return Parsed(value, orjson.dumps(value))
+        raise UnreadableError(f"nested more than {NESTING_MAX} levels deep")
 
 
 def _fault(text: str, error: orjson.JSONDecodeError) -> str:

@@ -52,11 +52,11 @@ def repair_messages(
     return build(failed, request)
 
 
-def _identified(calls: tuple[Call, ...]) -> tuple[Call, ...]:
+def _identified(calls: Sequence[Call]) -> Sequence[Call]:
     ids = {call.id for call in calls}
     if len(ids) == len(calls) and "" not in ids:
         return calls
-    return tuple(call._replace(id=f"call_{place}") for place, call in enumerate(calls))
+    return [call._replace(id=f"call_{place}") for place, call in enumerate(calls)]
 
 
 def _object(arguments: object) -> dict[str, Any]:

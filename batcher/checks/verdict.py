@@ -18,7 +18,7 @@ from batcher.answers import Family
 from batcher.checks.choices import Call, Choice, End, read_choices
 from batcher.checks.claims import ANY_OBJECT, NOTHING_CLAIMED, Claims, Tool, compile_claims
 from batcher.checks.findings import Checked, Code, Findings
-from batcher.checks.jsontext import Parsed, parse, parsed_value
+from batcher.checks.jsontext import UnreadableError, read_json, read_lenient, written
 from batcher.checks.rules import AnswerRule
 from batcher.checks.schemas import Schema
 from batcher.records import RowError
@@ -79,6 +79,9 @@ class Checker:
             return Checked(error=compiled.fault, complaints=(compiled.fault.message,))
         choices = read_choices(body, family)
         found = Findings(several=len(choices) > 1)
+        if len(choices) == 1:
+            self._check_choice(compiled, choices[0], found)
+            return found.checked()
         for place, choice in enumerate(choices):
             found.begin(place, choice.number)
             self._check_choice(compiled, choice, found)
@@ -91,73 +94,82 @@ class Checker:
         return self._compiled(orjson.dumps(claims))
 
     def _check_choice(self, claims: Claims, choice: Choice, found: Findings) -> None:
+        rule = self._rule
         if choice.end is not None:
-            shaped = claims.may_call or claims.text is not None or self._rule is not None
-            _check_end(choice.end, found, shaped=shaped)
-        first: Parsed | None = None
+            _check_end(choice.end, found, shaped=claims.shaped or rule is not None)
+        first: object = None
         if claims.given:
             for place, call in enumerate(choice.calls):
-                parsed = self._check_call(claims, call, place, found)
+                arguments = self._check_call(claims, call, place, found)
                 if place == 0:
-                    first = parsed
+                    first = arguments
         if choice.end is not None or (claims.may_call and _call_missing(claims, choice, found)):
             return
         if not choice.calls:
-            self._check_text(claims.text, choice.text, found)
-        elif self._rule is not None and first is not None and not self._calls_are_steps:
-            _check_answer(self._rule, first.value, found)
+            if claims.text is not None or rule is not None:
+                self._check_text(claims.text, choice.text, found)
+        elif rule is not None and first is not None and not self._calls_are_steps:
+            _check_answer(rule, first, found)
 
-    def _check_call(self, claims: Claims, call: Call, place: int, found: Findings) -> Parsed | None:
-        """Check one call and list it; return its arguments if they are fit for use."""
+    def _check_call(self, claims: Claims, call: Call, place: int, found: Findings) -> object:
+        """Check one call and list it; return its arguments, or None if they are not fit for use."""
         tool = claims.tools.get(call.name)
         if tool is None or tool.custom:
             return _check_odd_call(claims, call, place, found)
-        parsed = self._arguments(call, tool)
-        if parsed.lenient:
-            found.lenient = True
-        if not parsed.fault and type(parsed.value) is dict and tool.schema.is_valid(parsed.value):
-            found.list_call(tool.json_name, parsed.text)
-            return parsed
-        what = f"tool_calls[{place}] {call.name}: arguments"
-        if parsed.fault:
+        try:
+            value, text = self._arguments(call, tool, found)
+        except UnreadableError as error:
             code = Code.ARGUMENTS_INVALID_JSON
-            found.fault(code, f"{what} can't be read as JSON", f"{what} are {parsed.fault}")
-        else:
-            code = Code.ARGUMENTS_SCHEMA
-            schema = tool.schema if isinstance(parsed.value, dict) else ANY_OBJECT
-            found.schema_fault(code, what, schema, parsed.value)
-        found.list_call(tool.json_name, parsed.text, code)
+            what = f"tool_calls[{place}] {call.name}: the arguments"
+            found.fault(code, f"{what} can't be read as JSON", f"{what} are {error}")
+            found.list_call(tool.json_name, b"null", code)
+            return None
+        if type(value) is dict and tool.schema.is_valid(value):
+            found.list_call(tool.json_name, text)
+            return value
+        schema = tool.schema if isinstance(value, dict) else ANY_OBJECT
+        what = f"tool_calls[{place}] {call.name}: the arguments"
+        found.schema_fault(Code.ARGUMENTS_SCHEMA, what, schema, value)
+        found.list_call(tool.json_name, text, Code.ARGUMENTS_SCHEMA)
         return None
 
-    def _arguments(self, call: Call, tool: Tool) -> Parsed:
+    def _arguments(self, call: Call, tool: Tool, found: Findings) -> tuple[object, bytes]:
         raw = call.arguments
         if isinstance(raw, str):
-            parsed = parse(raw, lenient=self._lenient)
-            if not parsed.fault or raw.strip():
-                return parsed
+            # Nothing at all is what some endpoints write for a tool that needs no arguments.
+            if raw.strip() or not tool.schema.is_valid({}):
+                return self._read(raw, found)
         elif raw is not None:
-            return parsed_value(raw)
-        # Nothing at all is what some endpoints write for a tool that needs no arguments.
-        return Parsed({}, b"{}") if tool.schema.is_valid({}) else Parsed(None, b"null", "empty")
+            return raw, written(raw)
+        elif not tool.schema.is_valid({}):
+            raise UnreadableError("missing")
+        return {}, b"{}"
+
+    def _read(self, text: str, found: Findings) -> tuple[object, bytes]:
+        try:
+            return read_json(text)
+        except UnreadableError:
+            if not self._lenient:
+                raise
+        read = read_lenient(text)
+        found.lenient = True
+        return read
 
     def _check_text(self, wanted: Schema | None, text: str, found: Findings) -> None:
         rule = self._rule
-        if wanted is None and (rule is None or not rule.wants_json):
-            if rule is not None:
-                _list_label(*rule.label_of_text(text), found)
+        if wanted is None and rule is not None and not rule.wants_json:
+            _list_label(*rule.label_of_text(text), found)
             return
-        parsed = parse(text, lenient=self._lenient)
-        if parsed.lenient:
-            found.lenient = True
-        if parsed.fault:
-            complaint = f"the answer is {parsed.fault}"
+        try:
+            value, found.answer = self._read(text, found)
+        except UnreadableError as error:
+            complaint = f"the answer is {error}"
             found.fault(Code.ANSWER_SCHEMA, "the answer can't be read as JSON", complaint)
             return
-        found.answer = parsed.text
-        if wanted is not None and not wanted.is_valid(parsed.value):
-            found.schema_fault(Code.ANSWER_SCHEMA, "the answer", wanted, parsed.value)
+        if wanted is not None and not wanted.is_valid(value):
+            found.schema_fault(Code.ANSWER_SCHEMA, "the answer", wanted, value)
         elif rule is not None:
-            _check_answer(rule, parsed.value, found)
+            _check_answer(rule, value, found)
 
 
 def _check_end(end: End, found: Findings, *, shaped: bool) -> None:
@@ -174,14 +186,13 @@ def _check_end(end: End, found: Findings, *, shaped: bool) -> None:
             found.fault(Code.ANSWER_TRUNCATED, text, text)
 
 
-def _check_odd_call(claims: Claims, call: Call, place: int, found: Findings) -> Parsed | None:
+def _check_odd_call(claims: Claims, call: Call, place: int, found: Findings) -> object:
     """Check a call to a tool that is not on offer, or to one that takes any text."""
-    raw = call.arguments
+    raw, name = call.arguments, orjson.dumps(call.name)
     if call.name in claims.tools:
         text = raw if isinstance(raw, str) else ""
-        parsed = Parsed(text, orjson.dumps(text))
-        found.list_call(orjson.dumps(call.name), parsed.text)
-        return parsed
+        found.list_call(name, orjson.dumps(text))
+        return text
     offered = ", ".join(list(claims.tools)[:TOOLS_LISTED_MAX])
     what = f"tool_calls[{place}]"
     found.fault(
@@ -190,8 +201,11 @@ def _check_odd_call(claims: Claims, call: Call, place: int, found: Findings) -> 
         f'{what}: there is no tool "{call.name[:NAME_MAX_CHARS]}" to call; '
         + (f"the tools are: {offered}" if offered else "none may be called"),
     )
-    parsed = parse(raw, lenient=False) if isinstance(raw, str) else parsed_value(raw)
-    found.list_call(orjson.dumps(call.name), parsed.text, Code.UNKNOWN_TOOL)
+    try:
+        arguments = read_json(raw)[1] if isinstance(raw, str) else written(raw)
+    except UnreadableError:
+        arguments = b"null"
+    found.list_call(name, arguments, Code.UNKNOWN_TOOL)
     return None
 
 
@@ -215,7 +229,7 @@ def _call_missing(claims: Claims, choice: Choice, found: Findings) -> bool:
     return True
 
 
-def _check_answer(rule: AnswerRule, value: Any, found: Findings) -> None:  # noqa: ANN401 - any JSON
+def _check_answer(rule: AnswerRule, value: object, found: Findings) -> None:
     if rule.schema is not None and not rule.schema.is_valid(value):
         found.schema_fault(Code.ANSWER_SCHEMA, "the answer", rule.schema, value)
     elif rule.has_label:
