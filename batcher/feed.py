@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from operator import length_hint
 
 import anyio
 
@@ -24,7 +25,6 @@ class Feed:
         plan: Which lines are left; None for a first run.
 
     Attributes:
-        ended: Whether every row has been taken.
         failure: Why the source can't be read on; None while all is well.
         taken: Rows of the job taken so far, without a plan.
     """
@@ -37,7 +37,7 @@ class Feed:
         self._lines: Iterator[Line] = iter(())
         self._next: list[Line] | None = None
         self._room = anyio.Event()
-        self.ended = False
+        self._read_out = False
         self.failure: StorageError | None = None
         self.taken = 0
 
@@ -57,7 +57,7 @@ class Feed:
 
     async def read_ahead(self, wake: Callable[[], None]) -> None:
         """Keep the next block at hand until the source ends; `wake` is called for each."""
-        while not self.ended:
+        while not self._read_out:
             self._room = anyio.Event()
             try:
                 block = await in_daemon(self._source.read_block)
@@ -69,10 +69,15 @@ class Feed:
                     "the source changed while it was read; run the same command again"
                 )
             self._next = block
-            self.ended = not block
+            self._read_out = not block
             wake()
             if block:
                 await self._room.wait()
+
+    @property
+    def ended(self) -> bool:
+        """Whether every row has been taken."""
+        return self._read_out and not self._next and not length_hint(self._lines)
 
     @property
     def share_read(self) -> float | None:
