@@ -80,25 +80,30 @@ class HiddenRate:
         """Whether an estimate has been made."""
         return self._estimate is not None
 
-    def refused(self, seq: int, sent_s: float, now_s: float, pace_per_s: float) -> None:
+    def refused(
+        self, seq: int, sent_s: float, now_s: float, *, pace_per_s: float, wait_s: float
+    ) -> None:
         """Hear of a refusal.
 
         Args:
             seq: Number of the refused request in its lane.
+            sent_s: When it was sent.
+            now_s: When its refusal came.
             pace_per_s: Requests a second of late, for the first refusal of all.
+            wait_s: What it told to wait, or 0: to go slower than that is pointless.
         """
         self._delay_s += 0.2 * (now_s - sent_s - self._delay_s)
         if self._mark_s is None or seq < self._mark_seq:
             if self._mark_s is None:
                 self._mark_s, self._mark_seq = sent_s, seq
                 self._last_s, self._last_seq = sent_s, seq
-                self._react(now_s, pace_per_s)
+                self._react(now_s, pace_per_s, wait_s)
             return
         self._refused += 1
         if seq > self._last_seq:
             self._last_seq, self._last_s = seq, sent_s
         if self._due_s == math.inf and sent_s >= self._reacted_s:
-            self._react(now_s, self.per_s)
+            self._react(now_s, self.per_s, wait_s)
 
     def step(self, now_s: float, *, binding: bool) -> None:
         """Move the pace on to `now_s`. `binding`: the pace alone held requests back of late."""
@@ -108,13 +113,13 @@ class HiddenRate:
             self._grow(min(now_s - self._at_s, 1.0))
         self._at_s = now_s
 
-    def _react(self, now_s: float, pace_per_s: float) -> None:
+    def _react(self, now_s: float, pace_per_s: float, wait_s: float) -> None:
         self._peak = pace_per_s
-        known = self._estimate
-        floor = SEARCH_CUT * pace_per_s
-        self.per_s = max(
-            SLOWEST_PER_S, floor if known is None else max(floor, min(pace_per_s, AIM * known))
-        )
+        cut = SEARCH_CUT * pace_per_s
+        if self._estimate is not None:
+            cut = max(cut, min(pace_per_s, AIM * self._estimate))
+        slowest = max(SLOWEST_PER_S, min(1 / wait_s, pace_per_s) if wait_s > 0 else 0.0)
+        self.per_s = max(slowest, cut)
         self._reacted_s = self._at_s = now_s
         self._due_s = now_s + max(GRACE_LEAST_S, GRACE_FACTOR * self._delay_s)
 

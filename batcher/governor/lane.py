@@ -304,7 +304,13 @@ class Lane:
                 self._repace(now_s)
 
     def _refused(self, permit: Permit, wait_s: float | None, now_s: float) -> None:
-        self._hidden.refused(permit.seq, permit.sent_s, now_s, self._sent_rate(now_s))
+        self._hidden.refused(
+            permit.seq,
+            permit.sent_s,
+            now_s,
+            pace_per_s=self._sent_rate(now_s),
+            wait_s=wait_s or 0.0,
+        )
         self.window.refused(now_s, self._seq)
         if wait_s is not None and wait_s > 0.0 and permit.sent_s >= self._pause_began_s:
             self._pause_began_s = now_s
