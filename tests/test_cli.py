@@ -269,7 +269,7 @@ def test_a_misspelt_variable_is_told(
     assert "did you mean BATCHER_CONCURRENCY" in capsys.readouterr().err
 
 
-BAD = BadRow(7, "x", "invalid_json", "no JSON at column 3")
+BAD = BadRow(7, "x", "invalid_json", "line 7: no JSON at column 3")
 
 
 @pytest.mark.parametrize(
