@@ -116,7 +116,7 @@ class Engine:
             if not idle.done():
                 idle.set_result(None)
                 return
-        if self._workers < self._concurrency:
+        if self._workers < self._concurrency and not self._over.is_set():
             self._workers += 1
             self._group.start_soon(self._work)
 

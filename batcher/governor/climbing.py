@@ -1,0 +1,189 @@
+"""The climb to the best window size, and staying there.
+
+The base is the present size, with a look at what it delivers. A trial is a size a step away: let
+the change take effect (what is above the size settles, then one mean latency passes), then look,
+until the difference in throughput stands out from the noise that the latencies themselves show. The
+better size becomes the base. Steps grow while they succeed; rests between trials grow while they
+fail. A trial downwards is made only where requests wait in a queue, which latency shows.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import Enum, auto
+
+from batcher.governor.looks import Look, Tally, contrast
+
+__all__ = ["Climbing"]
+
+# Steps grow while they succeed, as in an accelerating line search. The first is what a tent-shaped
+# throughput (up by n, down by 1/n) can be off by and still be above 93% of its best.
+STEPS = (1.15, 1.3, 1.6, 2.0)
+# A step must bring this share of what it would bring to an idle endpoint (in logarithms), or the
+# larger window is not worth its load. 0.1 keeps 90% of a saturating curve n / (n + h).
+GAIN_SHARE = 0.1
+# Standard errors by which a difference must stand out, and the answers after which the sign
+# decides: by then sizes differ by a few per cent, or the noise is such that nothing is at stake.
+CLEAR_Z = 1.6
+ANSWERS_MOST = 250
+# Fewer answers than this say nothing about their spread.
+ANSWERS_LEAST = 10
+# A base is looked at for two rounds, and for at least this many answers.
+BASE_ROUNDS = 2
+BASE_ANSWERS_LEAST = 24
+# Failed trials cost throughput: rests between them double up to this many times the first.
+REST_MOST = 8
+# Latency above the lowest seen is time in a queue; below this ratio there is none to shrink.
+QUEUE_RATIO = 1.15
+# The lowest latency seen is forgotten by so much a look, or a lucky spell would rule for ever.
+FLOOR_DRIFT = 1.02
+# A base that has moved by so many standard errors is another endpoint: what was known is dropped.
+MOVED_Z = 3.0
+
+
+class Phase(Enum):
+    DRAIN = auto()
+    WARM = auto()
+    LOOK = auto()
+
+
+class Climbing:
+    """The climb from `size`, never above `most`.
+
+    Attributes:
+        mean_s: Mean time in flight at the last look; None before one.
+        looked: Number of looks taken.
+        failed_share: Share of failures in the last look.
+    """
+
+    __slots__ = (
+        "_base",
+        "_down",
+        "_floor_s",
+        "_from_seq",
+        "_most",
+        "_phase",
+        "_rest",
+        "_size",
+        "_step",
+        "_trial",
+        "failed_share",
+        "looked",
+        "mean_s",
+    )
+
+    def __init__(self, size: int, most: int, *, mean_s: float | None) -> None:
+        self._size = size
+        self._most = most
+        self._base: Look | None = None
+        self._trial: int | None = None
+        self._phase = Phase.DRAIN
+        self._down = False
+        self._step = 0
+        self._rest = 1
+        self._from_seq = 0
+        self._floor_s = math.inf if mean_s is None else mean_s
+        self.mean_s = mean_s
+        self.looked = 0
+        self.failed_share = 0.0
+
+    def begin(self, tally: Tally, now_s: float, next_seq: int) -> None:
+        """Let the size take effect; requests that left before `next_seq` never count."""
+        self._from_seq = max(self._from_seq, next_seq)
+        self._phase = Phase.DRAIN
+        tally.reset(now_s, from_seq=self._from_seq, due_s=now_s)
+
+    def judge(self, tally: Tally, now_s: float, in_flight: int, *, used: bool) -> int:
+        """Go on from what the tally says; return the window's size from now on."""
+        if self._phase is Phase.DRAIN:
+            if in_flight <= self._now():
+                self._phase = Phase.WARM
+                tally.reset(now_s, from_seq=self._from_seq, due_s=now_s + (self.mean_s or 0.0))
+        elif self._phase is Phase.WARM:
+            self._look_on(tally, now_s)
+        elif not used:
+            self._idle(tally, now_s)
+        elif self._trial is None:
+            self._base_seen(tally.look(self._size, now_s), tally, now_s)
+        else:
+            self._trial_seen(tally.look(self._trial, now_s), tally, now_s)
+        return self._now()
+
+    def _now(self) -> int:
+        return self._size if self._trial is None else self._trial
+
+    def _look_on(self, tally: Tally, now_s: float) -> None:
+        self._phase = Phase.LOOK
+        self.looked += 1
+        if self._trial is None:
+            due = self._rest * max(BASE_ROUNDS * self._size, BASE_ANSWERS_LEAST)
+        else:
+            due = max(self._trial // 2, ANSWERS_LEAST)
+        tally.reset(now_s, from_seq=self._from_seq, due_answers=due)
+
+    def _idle(self, tally: Tally, now_s: float) -> None:
+        """Something else holds the run back: nothing can be learned about the window."""
+        if self._trial is not None:
+            self._trial = None
+            self.begin(tally, now_s, 0)
+        else:
+            self._look_on(tally, now_s)
+
+    def _base_seen(self, look: Look, tally: Tally, now_s: float) -> None:
+        self._note(look)
+        old = self._base
+        if old is not None:
+            change, error = contrast(look, old)
+            if abs(change) <= MOVED_Z * error:
+                look = old.merged(look)
+            else:
+                self._down = change < 0
+                self._rest = 1
+        self._base = look
+        self._try_next(tally, now_s)
+
+    def _note(self, look: Look) -> None:
+        self.mean_s = look.mean_s
+        self.failed_share = 1.0 - look.good / look.answers
+        self._floor_s = min(self._floor_s * FLOOR_DRIFT, look.mean_s)
+
+    def _try_next(self, tally: Tally, now_s: float) -> None:
+        queued = (self.mean_s or 0.0) > QUEUE_RATIO * self._floor_s
+        may_fall = self._size > 1 and queued
+        may_rise = self._size < self._most
+        if self._down and not may_fall and may_rise:
+            self._down = False
+        elif not self._down and not may_rise and may_fall:
+            self._down = True
+        if not (may_fall if self._down else may_rise):
+            self._look_on(tally, now_s)
+            return
+        factor = STEPS[self._step]
+        if self._down:
+            self._trial = min(self._size - 1, math.ceil(self._size / factor))
+        else:
+            self._trial = min(self._most, max(self._size + 1, int(self._size * factor)))
+        self.begin(tally, now_s, 0)
+
+    def _trial_seen(self, look: Look, tally: Tally, now_s: float) -> None:
+        base = self._base
+        assert base is not None  # noqa: S101  # a trial is made from a base that was looked at
+        high, low = (base, look) if self._down else (look, base)
+        change, error = contrast(high, low)
+        margin = change - GAIN_SHARE * math.log(high.size / low.size)
+        if abs(margin) < CLEAR_Z * error and look.answers < max(ANSWERS_MOST, look.size):
+            tally.due_answers = tally.answers + max(ANSWERS_LEAST, tally.answers // 4)
+            return
+        self._note(look)
+        if (margin < 0) if self._down else (margin > 0):
+            self._size, self._base = look.size, look
+            self._trial = None
+            self._step = min(self._step + 1, len(STEPS) - 1)
+            self._rest = 1
+            self._try_next(tally, now_s)
+            return
+        self._trial = None
+        self._step = 0
+        self._rest = min(self._rest * 2, REST_MOST)
+        self._down = not self._down
+        self.begin(tally, now_s, 0)

@@ -1,0 +1,158 @@
+"""The rate that an endpoint allows and does not tell, found from what it refuses.
+
+A refusal says one thing exactly: when that request arrived, the endpoint's bucket was empty. Between
+two such moments the endpoint let through what it had refilled and nothing else, so
+
+    rate = (sent - refused in between) / time in between
+
+whatever the latency, the size of its bucket, or the pace in between, provided the bucket did not
+run over. If it did, the rate is higher than that, and below the pace at which the second refusal
+came. So the rate lies between the two, and each cycle narrows them.
+
+A refusal of a request that was sent before the last reaction says nothing new. All refusals up to
+then make one cluster; when it has come in whole, the estimate is made and the pace set just below.
+From there the pace rises, slowly while it is near the estimate, faster when it has passed it.
+"""
+
+from __future__ import annotations
+
+import math
+
+__all__ = ["HiddenRate"]
+
+# Aim below the estimate: a bucket is emptied by any excess, however small.
+AIM = 0.98
+# An estimate from fewer is off by more than a tenth: keep the older moment and count on.
+ACCEPTED_LEAST = 10
+# Without an estimate the pace halves at each cluster and doubles in a second, or in as long as
+# eight requests take, whichever is longer: bisection, as quick as the answers allow.
+SEARCH_CUT = 0.5
+SEARCH_DOUBLING_S = 1.0
+SEARCH_DOUBLING_REQUESTS = 8.0
+# With an estimate: half a per cent a second, so that the pace passes the estimate after 4 s at the
+# first and, where estimates agree, up to eight times slower: one refusal in half a minute or more.
+TRACK_PER_S = 0.005
+TRACK_SLOWER_MOST = 8.0
+# Two estimates that agree to this are the same rate.
+AGREE = 0.03
+# Past the estimate by so much, the limit has risen: grow by this a second; further on, search.
+PASSED = 1.03
+PASSED_PER_S = 0.03
+FAR_PASSED = 1.2
+# A cluster is whole after twice the time that a refusal takes to reach us.
+GRACE_FACTOR = 2.0
+GRACE_LEAST_S = 0.05
+# After a silence as long as this (the machine slept) the older moment is no measure.
+STALE_S = 300.0
+# Slowest pace, one request in two minutes: slower limits come with a hint.
+SLOWEST_PER_S = 1 / 120
+
+
+class HiddenRate:
+    """The pace of one lane under a rate that is not told.
+
+    Attributes:
+        per_s: Requests a second to send now; infinite until something was refused.
+    """
+
+    __slots__ = (
+        "_at_s", "_delay_s", "_due_s", "_estimate", "_last_s", "_last_seq", "_mark_s", "_mark_seq",
+        "_peak", "_reacted_s", "_refused", "_slower", "per_s",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.per_s = math.inf
+        self._estimate: float | None = None
+        self._slower = 1.0
+        self._delay_s = 0.0
+        self._at_s = 0.0
+        self._reacted_s = -math.inf
+        self._due_s = math.inf
+        self._mark_s: float | None = None
+        self._mark_seq = 0
+        self._last_s = 0.0
+        self._last_seq = 0
+        self._refused = 0
+        self._peak = 0.0
+
+    @property
+    def known(self) -> bool:
+        """Whether an estimate has been made."""
+        return self._estimate is not None
+
+    def refused(self, seq: int, sent_s: float, now_s: float, pace_per_s: float) -> None:
+        """Hear of a refusal.
+
+        Args:
+            seq: Number of the refused request in its lane.
+            pace_per_s: Requests a second of late, for the first refusal of all.
+        """
+        self._delay_s += 0.2 * (now_s - sent_s - self._delay_s)
+        if self._mark_s is None or seq < self._mark_seq:
+            if self._mark_s is None:
+                self._mark_s, self._mark_seq = sent_s, seq
+                self._last_s, self._last_seq = sent_s, seq
+                self._react(now_s, pace_per_s)
+            return
+        self._refused += 1
+        if seq > self._last_seq:
+            self._last_seq, self._last_s = seq, sent_s
+        if self._due_s == math.inf and sent_s >= self._reacted_s:
+            self._react(now_s, self.per_s)
+
+    def step(self, now_s: float, *, binding: bool) -> None:
+        """Move the pace on to `now_s`. `binding`: the pace alone held requests back of late."""
+        if now_s >= self._due_s:
+            self._conclude(now_s)
+        elif binding and self._due_s == math.inf and self.per_s < math.inf:
+            self._grow(min(now_s - self._at_s, 1.0))
+        self._at_s = now_s
+
+    def _react(self, now_s: float, pace_per_s: float) -> None:
+        self._peak = pace_per_s
+        known = self._estimate
+        floor = SEARCH_CUT * pace_per_s
+        self.per_s = max(
+            SLOWEST_PER_S, floor if known is None else max(floor, min(pace_per_s, AIM * known))
+        )
+        self._reacted_s = self._at_s = now_s
+        self._due_s = now_s + max(GRACE_LEAST_S, GRACE_FACTOR * self._delay_s)
+
+    def _conclude(self, now_s: float) -> None:
+        """Make the estimate from the cluster that has come in, and aim below it."""
+        self._due_s = math.inf
+        mark_s = self._mark_s
+        assert mark_s is not None  # noqa: S101  # a cluster begins with a mark
+        accepted = self._last_seq - self._mark_seq - self._refused
+        apart_s = self._last_s - mark_s
+        if accepted < ACCEPTED_LEAST or not 0 < apart_s < STALE_S:
+            if apart_s >= STALE_S:
+                self._move_mark()
+            return
+        low = accepted / apart_s
+        estimate = low if self._peak < low * 1.1 else math.sqrt(low * self._peak)
+        self._agree(estimate)
+        self._estimate = estimate
+        self.per_s = max(SLOWEST_PER_S, AIM * estimate)
+        self._reacted_s = now_s
+        self._move_mark()
+
+    def _agree(self, estimate: float) -> None:
+        old = self._estimate
+        if old is not None and abs(estimate / old - 1) < AGREE:
+            self._slower = min(TRACK_SLOWER_MOST, 2 * self._slower)
+        else:
+            self._slower = 1.0
+
+    def _move_mark(self) -> None:
+        self._mark_s, self._mark_seq, self._refused = self._last_s, self._last_seq, 0
+
+    def _grow(self, dt_s: float) -> None:
+        known = self._estimate
+        if known is None or self.per_s > FAR_PASSED * known or self.per_s < SEARCH_CUT * known:
+            doubling_s = max(SEARCH_DOUBLING_S, SEARCH_DOUBLING_REQUESTS / self.per_s)
+            self.per_s *= 2 ** (dt_s / doubling_s)
+        elif self.per_s > PASSED * known:
+            self.per_s *= 1 + PASSED_PER_S * dt_s
+        else:
+            self.per_s += known * TRACK_PER_S / self._slower * dt_s
