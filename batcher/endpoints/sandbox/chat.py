@@ -155,7 +155,7 @@ def _check_answered(at: int, due: set[str]) -> None:
         raise bad(said, f"messages.[{at}].role", None)
 
 
-def _schema(response_format: Any, messages: Sequence[Any]) -> Any:
+def _schema(response_format: Any, messages: Sequence[Any]) -> Any:  # noqa: ANN401 - any JSON value
     """Return the schema that the answer must satisfy, or None for free text."""
     if response_format is None:
         return None
@@ -176,7 +176,7 @@ def _schema(response_format: Any, messages: Sequence[Any]) -> Any:
     return read_json_schema(response_format.get("json_schema"), "response_format.json_schema")
 
 
-def read_json_schema(described: Any, where: str) -> Any:
+def read_json_schema(described: Any, where: str) -> Any:  # noqa: ANN401 - any JSON value
     """Check `{"name", "schema"}` and return the schema."""
     if described is None:
         raise missing(where)

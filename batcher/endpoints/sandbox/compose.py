@@ -209,7 +209,8 @@ def _spoilt(schema: Compiled, made: object) -> object:
         for name in made:
             if not schema.allows(changed := {key: made[key] for key in made if key != name}):
                 return changed
-    return next((other for other in ("a text", None, []) if not schema.allows(other)), "a text")
+    others: tuple[object, ...] = ("a text", None, [])
+    return next((other for other in others if not schema.allows(other)), "a text")
 
 
 def _cut(choice: Choice, stop: Sequence[str], most: int | None, *, halve: bool) -> Choice:

@@ -67,7 +67,7 @@ _TYPE_NAMES: Mapping[type, str] = {
 _STOPS_MAX = 4
 
 
-class Refusal(Exception):
+class Refusal(Exception):  # noqa: N818 - it is an answer, not an error of ours
     """An HTTP refusal.
 
     Args:
@@ -79,7 +79,7 @@ class Refusal(Exception):
         headers: More headers of the answer.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the fields of the wire format
         self,
         status: int,
         message: str,

@@ -65,7 +65,7 @@ def _compiled(schema_json: bytes) -> Compiled:
     return Compiled(schema, validator)
 
 
-def instance(schema: object | Compiled, dice: Dice, clues: Clues) -> Any:
+def instance(schema: object | Compiled, dice: Dice, clues: Clues) -> Any:  # noqa: ANN401 - any JSON value
     """Return a value that satisfies `schema`; the best effort where none is found.
 
     Args:
@@ -95,7 +95,7 @@ class _Sampler:
         self._dice = dice
         self._scalars = Scalars(dice, clues)
 
-    def make(self, schema: object, name: str, depth: int) -> Any:
+    def make(self, schema: object, name: str, depth: int) -> Any:  # noqa: ANN401 - any JSON value
         """Make a value for `schema`, which stands under the property `name`."""
         if not isinstance(schema, Mapping) or depth > _DEPTH_MAX:
             return self._scalars.string(name, {}) if schema is True else None
@@ -106,13 +106,13 @@ class _Sampler:
             return self._scalars.member(flat["enum"])
         return self._typed(self._type(flat), flat, name, depth)
 
-    def _typed(self, kind: str, flat: Mapping[str, Any], name: str, depth: int) -> Any:
+    def _typed(self, kind: str, flat: Mapping[str, Any], name: str, depth: int) -> Any:  # noqa: ANN401 - any JSON value
         if kind == "object":
             return self._object(flat, depth)
         if kind == "array":
             return self._array(flat, name, depth)
         if kind == "boolean":
-            return self._dice.rng.random() < 0.5
+            return self._dice.rng.random() < 0.5  # noqa: PLR2004 - a coin
         if kind == "null":
             return None
         scalars = self._scalars
@@ -140,7 +140,7 @@ class _Sampler:
 
     def _conditional(self, flat: dict[str, Any], condition: object) -> dict[str, Any]:
         then, otherwise = flat.pop("then", {}), flat.pop("else", {})
-        if self._dice.rng.random() < 0.5:
+        if self._dice.rng.random() < 0.5:  # noqa: PLR2004 - a coin
             return merge(merge(flat, condition), then)
         return merge(flat, otherwise)
 

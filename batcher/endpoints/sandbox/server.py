@@ -44,7 +44,7 @@ _REASONS: Mapping[int, bytes] = {
 class _Sent(web.StreamResponse):
     """What a handler returns when it has written its answer itself."""
 
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:  # noqa: ARG002 - aiohttp's own signature
         """Do nothing: the head has been written."""
         return None
 

@@ -50,7 +50,7 @@ _REDIRECTS_END = 400
 class HtmlRefusal(Refusal):
     """A refusal by a proxy, which knows no JSON."""
 
-    def body(self, *, anthropic: bool) -> bytes:
+    def body(self, *, anthropic: bool) -> bytes:  # noqa: ARG002 - a proxy knows no family
         """Return an HTML page."""
         return f"<html><body><h1>{self.status} {self.message}</h1></body></html>".encode()
 
