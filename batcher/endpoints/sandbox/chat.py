@@ -10,6 +10,7 @@ import orjson
 from batcher.endpoints.sandbox import refusals
 from batcher.endpoints.sandbox.compose import JSON_OBJECT, Ask, Choice, Draft
 from batcher.endpoints.sandbox.refusals import Refusal, bad, missing, wrong_type
+from batcher.endpoints.sandbox.schema import compiled
 from batcher.endpoints.sandbox.tools import read_tool_choice, read_tools
 from batcher.endpoints.sandbox.words import count_tokens
 
@@ -186,6 +187,10 @@ def read_json_schema(described: Any, where: str) -> Any:  # noqa: ANN401 - any J
     schema = described.get("schema", {})
     if not isinstance(schema, dict):
         raise wrong_type(f"{where}.schema", "an object", schema)
+    problem = compiled(schema).problem
+    if problem:
+        said = f"Invalid schema for response_format '{described['name']}': in {problem}."
+        raise bad(said, f"{where}.schema", "invalid_json_schema")
     return schema
 
 

@@ -40,10 +40,17 @@ _NOTHING = Clues(())
 
 
 class Compiled(NamedTuple):
-    """A schema and its validator; None where it can't be built, as for a foreign reference."""
+    """A schema, ready.
+
+    Attributes:
+        schema: As JSON values.
+        validator: None where it can't be built, as for a foreign reference.
+        problem: Why it is no schema at all, or None.
+    """
 
     schema: Any
     validator: jsonschema_rs.Validator | None
+    problem: str | None
 
     def allows(self, value: object) -> bool:
         """Whether `value` satisfies the schema, as far as can be told."""
@@ -61,21 +68,37 @@ def _compiled(schema_json: bytes) -> Compiled:
     try:
         validator = jsonschema_rs.validator_for(schema, offline=True, validate_formats=True)
     except (ValueError, jsonschema_rs.ReferencingError):
-        validator = None
-    return Compiled(schema, validator)
+        return Compiled(schema, None, _problem(schema))
+    return Compiled(schema, validator, None)
+
+
+def _problem(schema: Any) -> str | None:  # noqa: ANN401 - any JSON value
+    """Say what keyword is wrong.
+
+    Without `$schema`: a metaschema that isn't known would be fetched.
+    """
+    if isinstance(schema, dict):
+        schema = {key: value for key, value in schema.items() if key != "$schema"}
+    try:
+        jsonschema_rs.meta.validate(schema)
+    except jsonschema_rs.ValidationError as error:
+        return "/".join(map(str, error.instance_path)) or "the schema itself"
+    return None
 
 
 def instance(schema: object | Compiled, dice: Dice, clues: Clues) -> Any:  # noqa: ANN401 - any JSON value
     """Return a value that satisfies `schema`; the best effort where none is found.
 
+    What is no schema at all gives `{}`.
+
     Args:
         schema: A JSON Schema of any draft, compiled or not.
-        dice: The result depends on nothing else.
+        dice: The result depends on them, the schema and the clues alone.
         clues: Values that the messages hold.
     """
     ready = schema if isinstance(schema, Compiled) else compiled(schema)
-    value: Any = None
-    for attempt in range(_TRIES):
+    value: Any = {}
+    for attempt in range(0 if ready.problem else _TRIES):
         found = clues if attempt < _TRIES // 2 else _NOTHING
         walk = _Sampler(ready.schema, dice, found, full=attempt % 2 == 0)
         value = walk.make(ready.schema, "", 0)
@@ -185,7 +208,7 @@ class _Sampler:
         if depth == 0 and self._full:
             wanted.update(properties)
         elif depth <= _DEPTH_FULL:
-            share = 1 / (depth + 1)
+            share = 1 / (depth + 2)
             wanted.update(name for name in properties if self._dice.rng.random() < share)
         dependent = {**flat.get("dependencies", {}), **flat.get("dependentRequired", {})}
         for name in list(wanted):

@@ -55,13 +55,13 @@ def _tool(where: str, tool: Any, *, nested: bool) -> Tool:  # noqa: ANN401 - any
             "matches the pattern '^[a-zA-Z0-9_-]+$'."
         )
         raise bad(said, f"{where}.name", "invalid_value")
-    parameters = _parameters(name, where, function.get("parameters", function.get("input_schema")))
-    return Tool(
-        name,
-        str(function.get("description") or ""),
-        compiled(parameters),
-        count_tokens(orjson.dumps(tool).decode()),
-    )
+    given = function.get("parameters", function.get("input_schema"))
+    parameters = compiled(_parameters(name, where, given))
+    if parameters.problem:
+        said = f"Invalid schema for function '{name}': in {parameters.problem}."
+        raise bad(said, f"{where}.parameters", "invalid_function_parameters")
+    tokens = count_tokens(orjson.dumps(tool).decode())
+    return Tool(name, str(function.get("description") or ""), parameters, tokens)
 
 
 def _parameters(name: str, where: str, parameters: object) -> dict[str, Any]:
