@@ -1,4 +1,4 @@
-"""The sandbox misbehaves as it is told: each fault as a client sees it, and as the books tell it."""
+"""The sandbox misbehaves as told: each fault as a client sees it, and as the books tell it."""
 
 import asyncio
 import io
@@ -92,7 +92,7 @@ async def _meet(fault: str, body: Any = TEXT, **options: Any) -> tuple[Any, Any,
     ],
 )
 async def test_faults_of_the_connection(fault: str, error: tuple[str, ...], charged: int) -> None:
-    """The client sees the connection fail; the next attempt is answered; the books tell them apart."""
+    """The client sees the connection fail; the next attempt is answered; the books tell which."""
     first, second, books = await _meet(fault)
     assert first in error
     assert second[0] == 200
@@ -108,12 +108,10 @@ async def test_a_request_that_is_never_answered() -> None:
     made = SandboxOptions(script={"row": "timeout"})
     timeout = aiohttp.ClientTimeout(total=0.05)
     async with serve(made) as server, aiohttp.ClientSession(timeout=timeout) as session:
-        assert await Client(session, server).ask(
-            {**TEXT, "user": "row"}
-        ) == "ConnectionTimeoutError" or (server.books()["faults"] == {"timeout": 1})
-        while server.books()["in_flight"]:
-            await asyncio.sleep(0)
-        assert server.books()["charged"] == 0
+        assert isinstance(await Client(session, server).ask({**TEXT, "user": "row"}), str)
+    books = server.books()
+    assert books["faults"] == {"timeout": 1}
+    assert (books["charged"], books["in_flight"], books["abandoned"]) == (0, 0, 1)
 
 
 async def test_an_answer_that_is_too_large() -> None:
@@ -280,7 +278,7 @@ def test_an_outage_in_seconds() -> None:
 
 
 async def test_limits_with_headers() -> None:
-    """OpenAI's headers count down; the refusal tells how long; a request above the limit is final."""
+    """Headers count down; the refusal tells how long; a request above the limit is final."""
     async with sandbox(rpm=2, tpm=1000) as client:
         _, headers, _ = await client.ask(TEXT)
         assert headers["x-ratelimit-limit-requests"] == "2"
@@ -374,15 +372,12 @@ def test_retries_meet_faults_by_their_own_number(order: list[int]) -> None:
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_every_fault_is_carried_out(fault: str) -> None:
     """Each named fault changes something, and the next attempt is answered well."""
-    if fault in {"timeout", "slow"}:
-        options = {"hang_s": 0, "slow_s": 0}
-    else:
-        options = {}
     body = LABEL if fault in {"answer_schema", "fenced"} else CALL
-    first, second, books = await _meet(fault, body, **options)
+    first, second, books = await _meet(fault, body, hang_s=0, slow_s=0)
     assert second[0] == 200
     assert books["faults"] == {fault: 1}
-    assert first != second
+    same = not isinstance(first, str) and (first[0], first[2]) == (second[0], second[2])
+    assert same == (fault == "slow")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,11 @@
 """Options of the sandbox: read from a table, checked, and told back."""
 
+import signal
+import sys
+from pathlib import Path
 from typing import Any
 
+import anyio
 import orjson
 import pytest
 from click.testing import CliRunner
@@ -120,3 +124,31 @@ def test_wrong_flags_are_refused(args: list[str], said: str) -> None:
     result = CliRunner().invoke(sandbox, args)
     assert isinstance(result.exception, UsageError)
     assert said in str(result.exception)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_the_command_serves_until_it_is_told_to_stop(
+    anyio_backend: str, tmp_path: Path
+) -> None:
+    """It says where it listens, takes its options from a job file, and ends well on SIGINT."""
+    job = tmp_path / "job.toml"
+    job.write_text('[sandbox]\nmodels = ["only"]\n')
+    program = "from batcher.cli.sandbox import sandbox; sandbox()"
+    args = [sys.executable, "-c", program, "--port", "0", "--json", "--options", str(job)]
+    process = await anyio.open_process(args)
+    try:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        with anyio.fail_after(20):
+            port = orjson.loads(await process.stdout.receive())["port"]
+            async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+                await stream.send(b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert b'"only"' in await stream.receive()
+            process.send_signal(signal.SIGINT)
+            assert await process.wait() == 0
+            assert b"0 requests, 0 charged" in b"".join([chunk async for chunk in process.stderr])
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.aclose()
