@@ -33,7 +33,7 @@ _WORDS = {"True": "true", "False": "false", "None": "null"} | {
     word: word for word in ("true", "false", "null")
 }
 # A comma after one of these, or after nothing, trails no value.
-_NO_VALUE_BEFORE = ([], ["["], ["{"], [","], [":"])
+_NO_VALUE_BEFORE: tuple[list[str], ...] = ([], ["["], ["{"], [","], [":"])
 _IN_STRING = re.compile(r"""\\(x[0-9a-fA-F]{2}|.)|["\x00-\x1f]""", re.DOTALL)
 
 
