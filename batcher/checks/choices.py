@@ -4,8 +4,8 @@ Reading never fails: what an answer lacks, or has in another type than documente
 Whether the answer is whole enough to be one (`choices` present, no embedded error) has been decided
 before it comes here.
 
-Choices and calls are made for every answer and kept by nobody: plain objects with slots cost half of
-what a named tuple does. Legacy completions are read as chat: their `text` stands for the message.
+Choices and calls are made for every answer and kept by nobody: plain objects with slots cost half
+of what a named tuple does. Legacy completions are read as chat: their `text` stands for the message.
 
 Sources: OpenAI's chat completions, legacy `function_call`, and responses; Anthropic's messages.
 """

@@ -33,6 +33,8 @@ TOOLS_LISTED_MAX = 32
 # OpenAI allows a name 64 characters; what is longer is no slip of the pen.
 NAME_MAX_CHARS = 64
 
+_FINE = Checked()
+
 
 class Checker:
     """Checks the answers of one job.
@@ -78,6 +80,8 @@ class Checker:
         if compiled.fault is not None:
             return Checked(error=compiled.fault, complaints=(compiled.fault.message,))
         choices = read_choices(body, family)
+        if len(choices) == 1 and claims is None and self._rule is None and choices[0].end is None:
+            return _FINE
         found = Findings(several=len(choices) > 1)
         if len(choices) == 1:
             self._check_choice(compiled, choices[0], found)
