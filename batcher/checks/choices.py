@@ -5,7 +5,7 @@ Whether the answer is whole enough to be one (`choices` present, no embedded err
 before it comes here.
 
 Choices and calls are made for every answer and kept by nobody: plain objects with slots cost half
-of what a named tuple does. Legacy completions are read as chat: their `text` stands for the message.
+of what a named tuple does. Legacy completions are read as chat: `text` stands for the message.
 
 Sources: OpenAI's chat completions, legacy `function_call`, and responses; Anthropic's messages.
 """
