@@ -254,6 +254,10 @@ class Lane:
                 pace_wait_s = self._pace.wait_s(1.0, now_s)
                 if pace_wait_s > 0.0:
                     self._pace_bound = True
+                    if self._pace_hold is Hold.WINDOW:
+                        # The opening's own pace is the window's hold: it must not keep the
+                        # window from being judged, and so itself from growing.
+                        self.window.blocked = True
                     wait_s = max(wait_s, pace_wait_s)
         if self._tokens is not None:
             wait_s = max(wait_s, self._tokens.wait_s(tokens, now_s))

@@ -141,7 +141,7 @@ class Sim:
         self.end = endpoint
         self.rng = random.Random(seed)
         self.gov = Governor(limits, 0.0)
-        self.lane = self.gov.lane("m")
+        self.lane = self.gov.lane("m", 0.0)
         self.limiter = Limiter(endpoint)
         self.now_s = 0.0
         self.figures = Figures()
