@@ -27,12 +27,12 @@ async def serve(known: Endpoint, options: Mapping[str, Any]) -> AsyncIterator[st
     """
     # Each brings modules that a run on any other endpoint has no use for.
     if known.name == "local":
-        from batcher.endpoints import local  # noqa: PLC0415
+        from batcher.endpoints import local
 
         async with local.serve_child(local.LocalOptions.from_mapping(options)) as child:
             yield child.base_url
     else:
-        from batcher.endpoints import sandbox  # noqa: PLC0415
+        from batcher.endpoints import sandbox
 
         async with sandbox.serve_child(sandbox.SandboxOptions.from_mapping(options)) as child:
             yield child.base_url

@@ -1,7 +1,7 @@
-"""Endpoints that have a name: where they are, where their key usually lies, whose prices they have.
+"""Endpoints that have a name: where they are, where their key usually lies, whose prices hold.
 
-A base URL here is what an OpenAI SDK would be given: `/chat/completions` is appended to it. Each was
-read in its provider's own documentation, named beside it. Pure data: a new endpoint is a line.
+A base URL here is what an OpenAI SDK would be given: `/chat/completions` is appended to it. Each is
+its provider's own, from the document named beside it. Pure data: a new endpoint is a line.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ class Endpoint(NamedTuple):
 
     Attributes:
         name: What `--base-url` takes.
-        base_url: As an SDK takes it, without a trailing slash; empty where the run serves it itself.
-        key_variable: The environment variable that usually holds its key; None where it takes none.
+        base_url: As an SDK takes it, without a trailing slash; empty where the run serves it.
+        key_variable: The environment variable that usually holds its key; None where none is.
         provider: Its id in genai-prices, or None where its prices are not listed there.
         served: Whether the run serves it itself.
     """
@@ -97,7 +97,7 @@ def by_host(host: str) -> Endpoint | None:
 def nearest(name: str) -> str | None:
     """Give the name that was probably meant by one that does not exist."""
     # 4 ms of import for the unlucky alone
-    from difflib import get_close_matches  # noqa: PLC0415
+    from difflib import get_close_matches
 
     close = get_close_matches(name.lower(), ENDPOINTS, n=1, cutoff=_LIKENESS)
     return close[0] if close else None
