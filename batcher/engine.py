@@ -194,7 +194,7 @@ class Engine:
                 self._clerk.refuse(member)
                 continue
             tokens = len(row.body) * self._tokens_per_byte
-            task = Task(member, row, self._governor.lane(row.model), tokens)
+            task = Task(member, row, self._governor.lane(row.model, now_s), tokens)
             if member.changed or member.paid:
                 task.spend = self._clerk.earlier(member)
             if not self._ready.get(row.model) and self._admit(task, now_s):
