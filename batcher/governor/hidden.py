@@ -33,8 +33,12 @@ SEARCH_DOUBLING_REQUESTS = 8.0
 # first and, where estimates agree, up to eight times slower: one refusal in half a minute or more.
 TRACK_PER_S = 0.005
 TRACK_SLOWER_MOST = 8.0
-# Two estimates that agree to this are the same rate.
-AGREE = 0.03
+# Counting is exact to about a request at either end: estimates that differ by no more than this many
+# of those counted, and a little for jitter, are of the same rate and are pooled.
+COUNT_ERROR = 2.0
+AGREE = 0.02
+# The pool remembers about so many requests, so that it follows a rate that drifts.
+POOL_MOST = 500.0
 # Past the estimate by so much, the limit has risen: grow by this a second; further on, search.
 PASSED = 1.03
 PASSED_PER_S = 0.03
@@ -57,7 +61,7 @@ class HiddenRate:
 
     __slots__ = (
         "_at_s", "_delay_s", "_due_s", "_estimate", "_last_s", "_last_seq", "_mark_s", "_mark_seq",
-        "_peak", "_reacted_s", "_refused", "_slower", "per_s",
+        "_peak", "_pooled", "_reacted_s", "_refused", "_slower", "per_s",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -74,6 +78,7 @@ class HiddenRate:
         self._last_seq = 0
         self._refused = 0
         self._peak = 0.0
+        self._pooled = 0.0
 
     @property
     def known(self) -> bool:
@@ -135,19 +140,20 @@ class HiddenRate:
                 self._move_mark()
             return
         low = accepted / apart_s
-        estimate = low if self._peak < low * 1.1 else math.sqrt(low * self._peak)
-        self._agree(estimate)
-        self._estimate = estimate
-        self.per_s = max(SLOWEST_PER_S, AIM * estimate)
+        self._pool(low if self._peak < low * 1.1 else math.sqrt(low * self._peak), accepted)
+        self.per_s = max(SLOWEST_PER_S, AIM * (self._estimate or low))
         self._reacted_s = now_s
         self._move_mark()
 
-    def _agree(self, estimate: float) -> None:
+    def _pool(self, estimate: float, accepted: int) -> None:
+        """Average the estimate with those before where they agree; else begin anew."""
         old = self._estimate
-        if old is not None and abs(estimate / old - 1) < AGREE:
+        if old is not None and abs(estimate / old - 1) < AGREE + COUNT_ERROR / accepted:
+            self._pooled = min(POOL_MOST, self._pooled + accepted)
+            self._estimate = old + (estimate - old) * min(1.0, accepted / self._pooled)
             self._slower = min(TRACK_SLOWER_MOST, 2 * self._slower)
         else:
-            self._slower = 1.0
+            self._estimate, self._pooled, self._slower = estimate, float(accepted), 1.0
 
     def _move_mark(self) -> None:
         self._mark_s, self._mark_seq, self._refused = self._last_s, self._last_seq, 0

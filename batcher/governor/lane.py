@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from batcher.governor.bucket import Bucket
 from batcher.governor.hidden import HiddenRate
+from batcher.governor.opening import ROUND_LEAST_S
 from batcher.governor.terms import Outcome, Permit, RateHeaders
 from batcher.governor.told import ToldRate
 from batcher.governor.window import Window
@@ -350,7 +351,7 @@ class Lane:
         per_s = math.inf
         round_s = self.window.round_s
         if round_s is not None:
-            per_s = self.window.size / (OPENING_SPREAD * max(round_s, WAIT_LEAST_S))
+            per_s = self.window.size / (OPENING_SPREAD * max(round_s, ROUND_LEAST_S))
         if now_s < self._recovery_until_s:
             per_s = min(per_s, RECOVERY_FACTOR * self._ok_per_s)
         return per_s

@@ -312,7 +312,7 @@ def _law(rng: random.Random, least_s: float, most_s: float) -> dict[str, float |
 
 
 def _rate_run(endpoint: Endpoint, *, seed: int, limits: Limits | None = None) -> dict[str, float]:
-    duration_s = max(200.0, 50 * endpoint.mean_s)
+    duration_s = max(200.0, 100 * endpoint.mean_s)
     rates = [(0.0, endpoint.per_s)]
     if endpoint.changes:
         at_s, _, value = endpoint.changes[0]
