@@ -132,8 +132,12 @@ def _fault(given: str) -> tuple[str, float]:
 
 
 def _run(options: SandboxOptions, *, host: str, port: int, as_json: bool) -> None:
-    from batcher.endpoints.sandbox.loop import new_event_loop  # noqa: PLC0415 - only when it serves
+    from batcher.endpoints.sandbox.loop import (  # noqa: PLC0415 - only when it serves
+        new_event_loop,
+        settle_memory,
+    )
 
+    settle_memory()
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         try:
             runner.run(_serve(options, host=host, port=port, as_json=as_json))

@@ -24,6 +24,9 @@ __all__ = [
 
 _ROLES = ("system", "assistant", "user", "function", "tool", "developer")
 
+# Whose words may hold the values of a tool's arguments.
+_HEARD = frozenset(("user", "tool", "function"))
+
 # The tokens that frame each message: openai-cookbook, "Counting tokens for chat completions".
 _MESSAGE_TOKENS = 3
 
@@ -62,12 +65,15 @@ def read_chat(body: Mapping[str, Any]) -> Ask:
     refusals.check_fields(body, _CHECKS)
     tokens = _MESSAGE_TOKENS
     texts: list[str] = []
+    called = False
     for at, message in enumerate(messages):
         said = _message(at, message)
         tokens += _MESSAGE_TOKENS + count_tokens(said)
-        if message["role"] in ("user", "tool", "function"):
+        role = message["role"]
+        if role in _HEARD:
             texts.append(said)
-    if any("tool_calls" in message or message["role"] == "tool" for message in messages):
+        called = called or role == "tool" or "tool_calls" in message
+    if called:
         _check_turns(messages)
     tools = read_tools(body.get("tools") or (), nested=True)
     tokens += sum(tool.tokens for tool in tools)

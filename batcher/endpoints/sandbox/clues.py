@@ -21,7 +21,10 @@ __all__ = ["Clues"]
 
 _WORD = re.compile(r"[^\s,;:!?\"'()\[\]{}<>]+")
 _NUMBER = re.compile(r"(?<![\w.-])-?\d+(?:\.\d+)?(?![\w-])")
-_WITH_DIGIT = re.compile(r"[^\s,;:!?\"'()\[\]{}<>\d]*\d[^\s,;:!?\"'()\[\]{}<>]*")
+# Begins where a word begins: else a long text without spaces takes quadratic time.
+_WITH_DIGIT = re.compile(
+    r"(?<![^\s,;:!?\"'()\[\]{}<>])[^\s,;:!?\"'()\[\]{}<>\d]*+\d[^\s,;:!?\"'()\[\]{}<>]*"
+)
 _QUOTED = re.compile(
     r"[\"\u201c'\u2018`]([^\"\u201c\u201d'\u2018\u2019`\n]{1,200})[\"\u201d'\u2019`]"
 )
@@ -66,8 +69,9 @@ class Clues:
         """Return the allowed text that the newest message names, as a word of its own."""
         names = [value for value in allowed if isinstance(value, str) and value]
         for text in self._texts:
+            lowered = text.lower()
             for name in names:
-                if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE):
+                if name.lower() in lowered and _is_word(name.lower(), lowered):
                     return name
         return None
 
@@ -101,6 +105,10 @@ class Clues:
                     yield float(given)
         for text in self._texts:
             yield from map(float, _NUMBER.findall(text))
+
+
+def _is_word(name: str, text: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) is not None
 
 
 @lru_cache(maxsize=1024)

@@ -72,8 +72,10 @@ class Choice(NamedTuple):
     @property
     def tokens(self) -> int:
         """The tokens of its text and calls."""
-        said = count_tokens(self.text or "") + count_tokens(self.refusal or "")
-        return said + sum(count_tokens(c.name) + count_tokens(c.arguments) for c in self.calls)
+        said = count_tokens(self.text or self.refusal or "")
+        for call in self.calls:
+            said += count_tokens(call.name) + count_tokens(call.arguments)
+        return said
 
 
 @dataclass(slots=True, kw_only=True)

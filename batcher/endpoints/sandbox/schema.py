@@ -36,6 +36,11 @@ _DEPTH_MAX = 40
 # Keywords that bring other schemas into the one that holds them.
 _JOINED = frozenset(("$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if"))
 
+# An object that says no more than this needs no thought: the usual tool, and so the hot path.
+_ORDINARY = frozenset(
+    ("type", "properties", "required", "additionalProperties", "title", "description", "$schema")
+)
+
 _NOTHING = Clues(())
 
 
@@ -130,6 +135,8 @@ class _Sampler:
         return self._typed(self._type(flat), flat, name, depth)
 
     def _typed(self, kind: str, flat: Mapping[str, Any], name: str, depth: int) -> Any:  # noqa: ANN401 - any JSON value
+        if kind == "string":
+            return self._scalars.string(name, flat)
         if kind == "object":
             return self._object(flat, depth)
         if kind == "array":
@@ -188,6 +195,10 @@ class _Sampler:
 
     def _object(self, flat: Mapping[str, Any], depth: int) -> dict[str, Any]:
         properties = flat.get("properties", {})
+        if depth == 0 and self._full and _ORDINARY.issuperset(flat):
+            made = {name: self.make(sub, name, 1) for name, sub in properties.items()}
+            if made.keys() >= set(flat.get("required", ())):
+                return made
         names = self._names(flat, properties, depth)
         extra = flat.get("additionalProperties", True)
         made = {}

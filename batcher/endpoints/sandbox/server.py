@@ -119,7 +119,7 @@ class Server:
             return self._service.refuse_size()
         now_s = time.monotonic() - self._began_s
         return self._service.decide(
-            request.method, request.path, request.headers, body, now_s=now_s
+            request.method, _path(request), request.headers, body, now_s=now_s
         )
 
     async def _answer(self, request: web.BaseRequest, outcome: Outcome) -> web.StreamResponse:
@@ -178,6 +178,11 @@ class Server:
         elif transport is not None:
             transport.abort()
         return self._sent
+
+
+def _path(request: web.BaseRequest) -> str:
+    """The path alone: aiohttp's own `path` makes a URL object first."""
+    return request.raw_path.partition("?")[0]
 
 
 def _one_piece(outcome: Outcome, headers: Mapping[str, str]) -> bytes:
