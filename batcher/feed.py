@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from operator import length_hint
+from collections import deque
+from collections.abc import Callable
 
 import anyio
 
@@ -34,30 +34,33 @@ class Feed:
         self._roster = roster
         self._plan = plan
         self._at = 0
-        self._lines: Iterator[Line] = iter(())
+        self._lines: deque[Line] = deque()
         self._next: list[Line] | None = None
         self._room = anyio.Event()
-        self._read_out = False
+        self._read_all = False
         self.failure: StorageError | None = None
         self.taken = 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether every row has been taken. A source read to its end may have rows left here."""
+        return self._read_all and not self._lines and not self._next
 
     def take(self) -> Member | None:
         """Give the next row, or None where none is at hand: it has ended, or is being read."""
         while True:
-            for line in self._lines:
-                if self._plan is None:
-                    self.taken += 1
-                    return self._roster.enter(line)
-                if (member := self._planned(line, self._plan)) is not None:
+            while self._lines:
+                member = self._member(self._lines.popleft())
+                if member is not None:
                     return member
-            if not self._next:
+            if not self._next or self.failure is not None:
                 return None
-            self._lines, self._next = iter(self._next), None
+            self._lines, self._next = deque(self._next), None
             self._room.set()
 
     async def read_ahead(self, wake: Callable[[], None]) -> None:
         """Keep the next block at hand until the source ends; `wake` is called for each."""
-        while not self._read_out:
+        while not self._read_all:
             self._room = anyio.Event()
             try:
                 block = await in_daemon(self._source.read_block)
@@ -69,24 +72,29 @@ class Feed:
                     "the source changed while it was read; run the same command again"
                 )
             self._next = block
-            self._read_out = not block
+            self._read_all = not block
             wake()
             if block:
                 await self._room.wait()
-
-    @property
-    def ended(self) -> bool:
-        """Whether every row has been taken."""
-        return self._read_out and not self._next and not length_hint(self._lines)
 
     @property
     def share_read(self) -> float | None:
         """How much of the source has been read: 0 to 1; None where that is unknown."""
         return self._source.share_read
 
-    def _planned(self, line: Line, plan: Plan) -> Member | None:
-        if self._at >= len(plan.lines) or line.number != plan.lines[self._at]:
-            return None
+    def _member(self, line: Line) -> Member | None:
+        plan = self._plan
+        if plan is None:
+            self.taken += 1
+            return self._roster.enter(line)
         at = self._at
+        if at >= len(plan.lines) or line.number != plan.lines[at]:
+            return None
         self._at += 1
-        return self._roster.revisit(line, plan.entries[at], plan.unnamed[at])
+        try:
+            return self._roster.revisit(line, plan.entries[at], plan.unnamed[at])
+        except StorageError as error:
+            # What is in flight is still awaited and written.
+            self.failure = error
+            self._lines.clear()
+            return None

@@ -269,7 +269,7 @@ def test_a_misspelt_variable_is_told(
     assert "did you mean BATCHER_CONCURRENCY" in capsys.readouterr().err
 
 
-BAD = BadRow(7, "x", "invalid_json", "no JSON at column 3")
+BAD = BadRow(7, "x", "invalid_json", "line 7: no JSON at column 3")
 
 
 @pytest.mark.parametrize(
@@ -348,7 +348,9 @@ def test_commands_list_their_own_first_sentence() -> None:
 def child(code: str, *, line: str = "") -> subprocess.CompletedProcess[str]:
     """Run Python, or a shell line that runs it, in a process of its own."""
     python = [sys.executable, "-c", code]
-    environ = {**os.environ, "CODE": code, "PYTHON": sys.executable}
+    # Buffered as a user's Python is: what is left in a buffer fails once more, on exit.
+    unset = {"PYTHONUNBUFFERED": ""}
+    environ = {**os.environ, **unset, "CODE": code, "PYTHON": sys.executable}
     command = ["bash", "-c", line] if line else python
     return subprocess.run(
         command, env=environ, capture_output=True, text=True, timeout=60, check=False
@@ -377,7 +379,7 @@ from batcher.cli import main
 import batcher.cli.inputs as inputs
 inputs._find_endpoint = lambda name: None
 class Ended:
-    totals = {"request_counts": {"total": 1, "completed": 1, "failed": 0}, "pad": "x" * 100_000}
+    totals = {"request_counts": {"total": 1, "completed": 1, "failed": 0}, "pad": "x" * PAD}
     stop, message, exit_code, agreement = None, "", 0, None
 async def run(settings, *, watch=None):
     for n in range(2000): watch.log("note " * 20)
@@ -394,11 +396,13 @@ main()
      "2>/dev/full >/dev/full"],
     ids=["stderr cut", "stdout cut", "both closed", "both full"],
 )  # fmt: skip
-def test_nobody_listens(redirection: str) -> None:
+@pytest.mark.parametrize("pad", [10, 100_000], ids=["small", "larger than a pipe"])
+def test_nobody_listens(redirection: str, pad: int) -> None:
     """A pipe that is closed, a descriptor that is missing or full changes no exit code."""
     if "/dev/full" in redirection and not Path("/dev/full").exists():
         pytest.skip("there is no /dev/full here")
-    done = child(FAKE, line=f'"$PYTHON" -c "$CODE" {redirection}; exit ${{PIPESTATUS[0]}}')
+    code = FAKE.replace("PAD", str(pad))
+    done = child(code, line=f'"$PYTHON" -c "$CODE" {redirection}; exit ${{PIPESTATUS[0]}}')
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -211,6 +211,12 @@ def test_lines_once_a_minute() -> None:
     assert lines[0].startswith("batcher: 148,233/240,000 (62%), 12 failed, 412 rows/s, ")
 
 
+def test_a_finished_line_holds_nothing_back() -> None:
+    """The last line of a complete run names neither a hold nor a time left."""
+    line = words.plain_line(STATE._replace(done=240_000, eta_s=0.0))
+    assert line.endswith("$1.24, 5m 59s elapsed")
+
+
 def test_json_lines() -> None:
     """Each JSON line is an event; there is one a second and one at the end."""
     screen = Screen()

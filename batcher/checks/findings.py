@@ -126,7 +126,7 @@ class Findings:
             parts.append(b'"tool_calls":[%b]' % b",".join(self._calls))
         if self._answers:
             parts.append(b'"answers":[%b]' % b",".join(self._answers))
-        elif not self._several:
+        elif (self.answer or self.label) and not self._several:
             parts.extend(self._answer_parts())
         if self.truncated:
             parts.append(b'"truncated":true')

@@ -32,6 +32,8 @@ _TOKEN = re.compile(
 _WORDS = {"True": "true", "False": "false", "None": "null"} | {
     word: word for word in ("true", "false", "null")
 }
+# A comma after one of these, or after nothing, trails no value.
+_NO_VALUE_BEFORE: tuple[list[str], ...] = ([], ["["], ["{"], [","], [":"])
 _IN_STRING = re.compile(r"""\\(x[0-9a-fA-F]{2}|.)|["\x00-\x1f]""", re.DOTALL)
 
 
@@ -69,12 +71,13 @@ def _rewrite(text: str) -> str | None:
             piece = f'"{_IN_STRING.sub(_json_escape, piece[1:-1])}"'
         elif kind == "word":
             piece = _WORDS.get(piece, "")
-        elif piece in "]}" and pieces and pieces[-1] == ",":
+        elif piece in "]}" and pieces[-1:] == [","] and pieces[-2:-1] not in _NO_VALUE_BEFORE:
             pieces.pop()
         if not piece:
             return None
         pieces.append(piece)
-    return "".join(pieces)
+    # Blanks between, lest two numbers in a row become one.
+    return " ".join(pieces)
 
 
 def _json_escape(match: re.Match[str]) -> str:

@@ -10,6 +10,7 @@ of past calls and refuse the whole request otherwise. (Anthropic's documents giv
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -45,7 +46,7 @@ def repair_messages(
     if build is None:
         return []
     failed = read_choices(body, family)[choice]
-    failed = failed._replace(calls=_identified(failed.calls))
+    failed = replace(failed, calls=_identified(failed.calls))
     request = "\n".join(
         ["The last answer can't be used:", *(f"- {text}" for text in complaints), _CLOSING]
     )
@@ -56,7 +57,7 @@ def _identified(calls: Sequence[Call]) -> Sequence[Call]:
     ids = {call.id for call in calls}
     if len(ids) == len(calls) and "" not in ids:
         return calls
-    return [call._replace(id=f"call_{place}") for place, call in enumerate(calls)]
+    return [replace(call, id=f"call_{place}") for place, call in enumerate(calls)]
 
 
 def _object(arguments: object) -> dict[str, Any]:

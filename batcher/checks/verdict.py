@@ -33,6 +33,8 @@ TOOLS_LISTED_MAX = 32
 # OpenAI allows a name 64 characters; what is longer is no slip of the pen.
 NAME_MAX_CHARS = 64
 
+_FINE = Checked()
+
 
 class Checker:
     """Checks the answers of one job.
@@ -78,6 +80,8 @@ class Checker:
         if compiled.fault is not None:
             return Checked(error=compiled.fault, complaints=(compiled.fault.message,))
         choices = read_choices(body, family)
+        if len(choices) == 1 and claims is None and self._rule is None and choices[0].end is None:
+            return _FINE
         found = Findings(several=len(choices) > 1)
         if len(choices) == 1:
             self._check_choice(compiled, choices[0], found)
@@ -136,14 +140,14 @@ class Checker:
     def _arguments(self, call: Call, tool: Tool, found: Findings) -> tuple[object, bytes]:
         raw = call.arguments
         if isinstance(raw, str):
-            # Nothing at all is what some endpoints write for a tool that needs no arguments.
-            if raw.strip() or not tool.schema.is_valid({}):
+            if raw and not raw.isspace():
                 return self._read(raw, found)
         elif raw is not None:
             return raw, written(raw)
-        elif not tool.schema.is_valid({}):
-            raise UnreadableError("missing")
-        return {}, b"{}"
+        # Nothing at all is what some endpoints write for a tool that needs no arguments.
+        if tool.schema.is_valid({}):
+            return {}, b"{}"
+        raise UnreadableError("empty")
 
     def _read(self, text: str, found: Findings) -> tuple[object, bytes]:
         try:
@@ -212,19 +216,17 @@ def _check_odd_call(claims: Claims, call: Call, place: int, found: Findings) -> 
 def _call_missing(claims: Claims, choice: Choice, found: Findings) -> bool:
     """Note a call that had to come and did not; return whether one is missing."""
     named = claims.must_name
-    if named:
-        if any(call.name == named for call in choice.calls):
-            return False
-        text = f"the tool {named} had to be called and was not"
-    elif choice.calls:
+    if choice.calls and (not named or any(call.name == named for call in choice.calls)):
         return False
+    if named:
+        text = f"the tool {named} had to be called and was not"
     elif claims.must_call:
         text = "a tool had to be called and none was"
-    elif not choice.text.strip():
+    elif choice.text and not choice.text.isspace():
+        return False
+    else:
         # It may choose to answer in words; this one says nothing at all.
         text = "neither a tool call nor a text came"
-    else:
-        return False
     found.fault(Code.NOT_CALLED, text, text)
     return True
 

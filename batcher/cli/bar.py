@@ -129,8 +129,10 @@ def _parts(progress: Progress) -> list[_Part]:
         parts.append(_Part(f"{count(progress.retrying)} retrying", 5, "yellow"))
     if progress.spend.cost_usd is not None:
         parts.append(_Part(money(progress.spend.cost_usd), 3, "green"))
-    parts.append(_Part(held(progress), 0 if trouble else 6, "yellow" if trouble else ""))
+    complete = share(progress) == 1
+    if trouble or not complete:
+        parts.append(_Part(held(progress), 0 if trouble else 6, "yellow" if trouble else ""))
     parts.append(_Part(duration(progress.elapsed_s), 8, "dim"))
-    if progress.eta_s is not None:
+    if progress.eta_s is not None and not complete:
         parts.append(_Part(f"{duration(progress.eta_s)} left", 2, "cyan"))
     return parts

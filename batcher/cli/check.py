@@ -64,4 +64,5 @@ def _lines(report: CheckReport) -> list[str]:
 
 
 def _bad(row: BadRow) -> str:
-    return f"line {row.line}: {row.code}: {row.message}"
+    place = f"line {row.line}: "
+    return f"{place}{row.code}: {row.message.removeprefix(place)}"

@@ -66,7 +66,7 @@ def _as_object(status: Status) -> dict[str, Any]:
 
 def _lines(status: Status, target: str) -> list[str]:
     lines = [f"{target}: {_state(status)}"]
-    if status.progress is not None and status.state != "finished":
+    if status.progress is not None and status.state == "running":
         lines.append(f"  {plain_line(status.progress)}")
     if status.totals:
         lines += [f"  {line}" for line in _totals(status.totals)]
@@ -94,5 +94,7 @@ def _totals(totals: Mapping[str, Any]) -> list[str]:
         f"{count(counts.get('completed', 0))} completed",
         f"{count(counts.get('failed', 0))} failed",
     ]
+    if isinstance(totals.get("pending"), int):
+        rows.append(f"{count(totals['pending'])} pending")
     errors = error_words(totals)
     return [", ".join(rows), ", ".join(spent), *([f"failed by: {errors}"] if errors else [])]

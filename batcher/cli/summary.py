@@ -35,7 +35,7 @@ def summary(outcome: Outcome, *, output: Path) -> list[str]:
     totals = outcome.totals
     lines = [_headline(outcome)]
     if outcome.stop is not None and totals.get("request_counts"):
-        lines.append(f"  so far {_counts(totals)}")
+        lines.append(f"  so far: {_done(totals)}")
     lines += [f"  {line}" for line in (*_spent(totals), *_agreement(outcome))]
     if outcome.stop is None:
         lines.append(f"  results: {output}")
@@ -52,16 +52,18 @@ def _headline(outcome: Outcome) -> str:
 
 
 def _counts(totals: Mapping[str, Any]) -> str:
+    total = totals.get("request_counts", {}).get("total", 0)
+    return f"{plural(total, 'row')}, {_done(totals)}"
+
+
+def _done(totals: Mapping[str, Any]) -> str:
     counts = totals.get("request_counts", {})
+    words = f"{count(counts.get('completed', 0))} completed"
     failed = counts.get("failed", 0)
-    words = (
-        f"{plural(counts.get('total', 0), 'row')}, {count(counts.get('completed', 0))} completed"
-    )
-    if failed:
-        words += f", {count(failed)} failed"
-        errors = error_words(totals)
-        words += f" ({errors})" if errors else ""
-    return words
+    if not failed:
+        return words
+    errors = error_words(totals)
+    return f"{words}, {count(failed)} failed" + (f" ({errors})" if errors else "")
 
 
 def error_words(totals: Mapping[str, Any]) -> str:

@@ -128,8 +128,10 @@ def plain_line(progress: Progress) -> str:
         parts.append(f"{count(progress.retrying)} retrying")
     if progress.spend.cost_usd is not None:
         parts.append(money(progress.spend.cost_usd))
-    parts += [held(progress), f"{duration(progress.elapsed_s)} elapsed"]
-    if progress.eta_s is not None:
+    if part != 1:
+        parts.append(held(progress))
+    parts.append(f"{duration(progress.elapsed_s)} elapsed")
+    if progress.eta_s is not None and part != 1:
         parts.append(f"{duration(progress.eta_s)} left")
     return ", ".join(parts)
 

@@ -19,24 +19,31 @@ __all__ = ["Climbing"]
 # Steps grow while they succeed, as in an accelerating line search. The first is what a tent-shaped
 # throughput (up by n, down by 1/n) can be off by and still be above 93% of its best.
 STEPS = (1.15, 1.3, 1.6, 2.0)
+# What the opening left off at is a guess: begin with a larger step.
+FIRST_STEP = 2
 # A step must bring this share of what it would bring to an idle endpoint (in logarithms), or the
 # larger window is not worth its load. 0.1 keeps 90% of a saturating curve n / (n + h).
 GAIN_SHARE = 0.1
-# Standard errors by which a difference must stand out, and the answers after which the sign
-# decides: by then sizes differ by a few per cent, or the noise is such that nothing is at stake.
+# Standard errors by which a difference must stand out.
 CLEAR_Z = 1.6
-ANSWERS_MOST = 250
+# A difference that could not be more than this is not worth another answer: the sign decides.
+AT_STAKE = 0.05
+# The answers after which the sign decides in any case, and the rounds for large windows.
+ANSWERS_MOST = 120
+ROUNDS_MOST = 4
 # Fewer answers than this say nothing about their spread.
 ANSWERS_LEAST = 10
 # A base is looked at for two rounds, and for at least this many answers.
 BASE_ROUNDS = 2
 BASE_ANSWERS_LEAST = 24
-# Failed trials cost throughput: rests between them double up to this many times the first.
-REST_MOST = 8
-# Latency above the lowest seen is time in a queue; below this ratio there is none to shrink.
+# Failed trials cost throughput: rests between them double up to this many times the first, which
+# leaves a trial of three rounds at 87% one in ten: a hundredth.
+REST_MOST = 16
+# Latency above the lowest seen is time in a queue. Below this ratio there is none to shrink, and
+# smaller sizes are tried only at the longest rest, in case the lowest was never low.
 QUEUE_RATIO = 1.15
 # The lowest latency seen is forgotten by so much a look, or a lucky spell would rule for ever.
-FLOOR_DRIFT = 1.02
+FLOOR_DRIFT = 1.005
 # A base that has moved by so many standard errors is another endpoint: what was known is dropped.
 MOVED_Z = 3.0
 
@@ -52,6 +59,7 @@ class Climbing:
 
     Attributes:
         mean_s: Mean time in flight at the last look; None before one.
+        floor_s: Lowest mean time in flight seen, slowly forgotten.
         looked: Number of looks taken.
         failed_share: Share of failures in the last look.
     """
@@ -59,7 +67,6 @@ class Climbing:
     __slots__ = (
         "_base",
         "_down",
-        "_floor_s",
         "_from_seq",
         "_most",
         "_phase",
@@ -68,21 +75,22 @@ class Climbing:
         "_step",
         "_trial",
         "failed_share",
+        "floor_s",
         "looked",
         "mean_s",
     )
 
-    def __init__(self, size: int, most: int, *, mean_s: float | None) -> None:
+    def __init__(self, size: int, most: int, *, mean_s: float | None, floor_s: float) -> None:
         self._size = size
         self._most = most
         self._base: Look | None = None
         self._trial: int | None = None
         self._phase = Phase.DRAIN
         self._down = False
-        self._step = 0
+        self._step = FIRST_STEP
         self._rest = 1
         self._from_seq = 0
-        self._floor_s = math.inf if mean_s is None else mean_s
+        self.floor_s = floor_s
         self.mean_s = mean_s
         self.looked = 0
         self.failed_share = 0.0
@@ -145,11 +153,11 @@ class Climbing:
     def _note(self, look: Look) -> None:
         self.mean_s = look.mean_s
         self.failed_share = 1.0 - look.good / look.answers
-        self._floor_s = min(self._floor_s * FLOOR_DRIFT, look.mean_s)
+        self.floor_s = min(self.floor_s * FLOOR_DRIFT, look.mean_s)
 
     def _try_next(self, tally: Tally, now_s: float) -> None:
-        queued = (self.mean_s or 0.0) > QUEUE_RATIO * self._floor_s
-        may_fall = self._size > 1 and queued
+        queued = (self.mean_s or 0.0) > QUEUE_RATIO * self.floor_s
+        may_fall = self._size > 1 and (queued or self._rest == REST_MOST)
         may_rise = self._size < self._most
         if self._down and not may_fall and may_rise:
             self._down = False
@@ -167,11 +175,12 @@ class Climbing:
 
     def _trial_seen(self, look: Look, tally: Tally, now_s: float) -> None:
         base = self._base
-        assert base is not None  # noqa: S101  # a trial is made from a base that was looked at
+        assert base is not None  # a trial is made from a base that was looked at
         high, low = (base, look) if self._down else (look, base)
         change, error = contrast(high, low)
         margin = change - GAIN_SHARE * math.log(high.size / low.size)
-        if abs(margin) < CLEAR_Z * error and look.answers < max(ANSWERS_MOST, look.size):
+        unclear = max(abs(margin), AT_STAKE) < CLEAR_Z * error
+        if unclear and look.answers < max(ANSWERS_MOST, ROUNDS_MOST * look.size):
             tally.due_answers = tally.answers + max(ANSWERS_LEAST, tally.answers // 4)
             return
         self._note(look)

@@ -33,8 +33,12 @@ SEARCH_DOUBLING_REQUESTS = 8.0
 # first and, where estimates agree, up to eight times slower: one refusal in half a minute or more.
 TRACK_PER_S = 0.005
 TRACK_SLOWER_MOST = 8.0
-# Two estimates that agree to this are the same rate.
-AGREE = 0.03
+# Counting is exact to about a request at either end: estimates that differ by no more than this many
+# of those counted, and a little for jitter, are of the same rate and are pooled.
+COUNT_ERROR = 2.0
+AGREE = 0.02
+# The pool remembers about so many requests, so that it follows a rate that drifts.
+POOL_MOST = 500.0
 # Past the estimate by so much, the limit has risen: grow by this a second; further on, search.
 PASSED = 1.03
 PASSED_PER_S = 0.03
@@ -57,7 +61,7 @@ class HiddenRate:
 
     __slots__ = (
         "_at_s", "_delay_s", "_due_s", "_estimate", "_last_s", "_last_seq", "_mark_s", "_mark_seq",
-        "_peak", "_reacted_s", "_refused", "_slower", "per_s",
+        "_peak", "_pooled", "_reacted_s", "_refused", "_slower", "per_s",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -74,31 +78,37 @@ class HiddenRate:
         self._last_seq = 0
         self._refused = 0
         self._peak = 0.0
+        self._pooled = 0.0
 
     @property
     def known(self) -> bool:
         """Whether an estimate has been made."""
         return self._estimate is not None
 
-    def refused(self, seq: int, sent_s: float, now_s: float, pace_per_s: float) -> None:
+    def refused(
+        self, seq: int, sent_s: float, now_s: float, *, pace_per_s: float, wait_s: float
+    ) -> None:
         """Hear of a refusal.
 
         Args:
             seq: Number of the refused request in its lane.
+            sent_s: When it was sent.
+            now_s: When its refusal came.
             pace_per_s: Requests a second of late, for the first refusal of all.
+            wait_s: What it told to wait, or 0: to go slower than that is pointless.
         """
         self._delay_s += 0.2 * (now_s - sent_s - self._delay_s)
         if self._mark_s is None or seq < self._mark_seq:
             if self._mark_s is None:
                 self._mark_s, self._mark_seq = sent_s, seq
                 self._last_s, self._last_seq = sent_s, seq
-                self._react(now_s, pace_per_s)
+                self._react(now_s, pace_per_s, wait_s)
             return
         self._refused += 1
         if seq > self._last_seq:
             self._last_seq, self._last_s = seq, sent_s
         if self._due_s == math.inf and sent_s >= self._reacted_s:
-            self._react(now_s, self.per_s)
+            self._react(now_s, self.per_s, wait_s)
 
     def step(self, now_s: float, *, binding: bool) -> None:
         """Move the pace on to `now_s`. `binding`: the pace alone held requests back of late."""
@@ -108,13 +118,13 @@ class HiddenRate:
             self._grow(min(now_s - self._at_s, 1.0))
         self._at_s = now_s
 
-    def _react(self, now_s: float, pace_per_s: float) -> None:
+    def _react(self, now_s: float, pace_per_s: float, wait_s: float) -> None:
         self._peak = pace_per_s
-        known = self._estimate
-        floor = SEARCH_CUT * pace_per_s
-        self.per_s = max(
-            SLOWEST_PER_S, floor if known is None else max(floor, min(pace_per_s, AIM * known))
-        )
+        cut = SEARCH_CUT * pace_per_s
+        if self._estimate is not None:
+            cut = max(cut, min(pace_per_s, AIM * self._estimate))
+        slowest = max(SLOWEST_PER_S, min(1 / wait_s, pace_per_s) if wait_s > 0 else 0.0)
+        self.per_s = max(slowest, cut)
         self._reacted_s = self._at_s = now_s
         self._due_s = now_s + max(GRACE_LEAST_S, GRACE_FACTOR * self._delay_s)
 
@@ -122,7 +132,7 @@ class HiddenRate:
         """Make the estimate from the cluster that has come in, and aim below it."""
         self._due_s = math.inf
         mark_s = self._mark_s
-        assert mark_s is not None  # noqa: S101  # a cluster begins with a mark
+        assert mark_s is not None  # a cluster begins with a mark
         accepted = self._last_seq - self._mark_seq - self._refused
         apart_s = self._last_s - mark_s
         if accepted < ACCEPTED_LEAST or not 0 < apart_s < STALE_S:
@@ -130,19 +140,20 @@ class HiddenRate:
                 self._move_mark()
             return
         low = accepted / apart_s
-        estimate = low if self._peak < low * 1.1 else math.sqrt(low * self._peak)
-        self._agree(estimate)
-        self._estimate = estimate
-        self.per_s = max(SLOWEST_PER_S, AIM * estimate)
+        self._pool(low if self._peak < low * 1.1 else math.sqrt(low * self._peak), accepted)
+        self.per_s = max(SLOWEST_PER_S, AIM * (self._estimate or low))
         self._reacted_s = now_s
         self._move_mark()
 
-    def _agree(self, estimate: float) -> None:
+    def _pool(self, estimate: float, accepted: int) -> None:
+        """Average the estimate with those before where they agree; else begin anew."""
         old = self._estimate
-        if old is not None and abs(estimate / old - 1) < AGREE:
+        if old is not None and abs(estimate / old - 1) < AGREE + COUNT_ERROR / accepted:
+            self._pooled = min(POOL_MOST, self._pooled + accepted)
+            self._estimate = old + (estimate - old) * min(1.0, accepted / self._pooled)
             self._slower = min(TRACK_SLOWER_MOST, 2 * self._slower)
         else:
-            self._slower = 1.0
+            self._estimate, self._pooled, self._slower = estimate, float(accepted), 1.0
 
     def _move_mark(self) -> None:
         self._mark_s, self._mark_seq, self._refused = self._last_s, self._last_seq, 0

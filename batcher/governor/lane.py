@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from batcher.governor.bucket import Bucket
 from batcher.governor.hidden import HiddenRate
+from batcher.governor.opening import ROUND_LEAST_S
 from batcher.governor.terms import Outcome, Permit, RateHeaders
 from batcher.governor.told import ToldRate
 from batcher.governor.window import Window
@@ -57,11 +58,35 @@ class Lane:
     """
 
     __slots__ = (
-        "_blocked_by", "_blocked_s", "_gov", "_hidden", "_ok", "_ok_per_s", "_pace", "_pace_bound",
-        "_pace_hold", "_pause_began_s", "_recovery_until_s", "_repace_s", "_retries", "_retries_ok",
-        "_retries_s", "_roll_due_s", "_roll_ok", "_roll_s", "_roll_seq", "_sent_per_s", "_seq",
-        "_told_requests", "_told_tokens", "_tokens", "_tokens_each", "in_flight", "model",
-        "paused_until_s", "window",
+        "_blocked_by",
+        "_blocked_s",
+        "_gov",
+        "_hidden",
+        "_ok",
+        "_ok_per_s",
+        "_pace",
+        "_pace_bound",
+        "_pace_hold",
+        "_pause_began_s",
+        "_recovery_until_s",
+        "_repace_s",
+        "_retries",
+        "_retries_ok",
+        "_retries_s",
+        "_roll_due_s",
+        "_roll_ok",
+        "_roll_s",
+        "_roll_seq",
+        "_sent_per_s",
+        "_seq",
+        "_tokens",
+        "_tokens_each",
+        "_told_requests",
+        "_told_tokens",
+        "in_flight",
+        "model",
+        "paused_until_s",
+        "window",
     )  # fmt: skip
 
     def __init__(self, governor: Governor, model: str, most: int, now_s: float) -> None:
@@ -253,6 +278,10 @@ class Lane:
                 pace_wait_s = self._pace.wait_s(1.0, now_s)
                 if pace_wait_s > 0.0:
                     self._pace_bound = True
+                    if self._pace_hold is Hold.WINDOW:
+                        # The opening's own pace is the window's hold: it must not keep the
+                        # window from being judged, and so itself from growing.
+                        self.window.blocked = True
                     wait_s = max(wait_s, pace_wait_s)
         if self._tokens is not None:
             wait_s = max(wait_s, self._tokens.wait_s(tokens, now_s))
@@ -304,7 +333,13 @@ class Lane:
                 self._repace(now_s)
 
     def _refused(self, permit: Permit, wait_s: float | None, now_s: float) -> None:
-        self._hidden.refused(permit.seq, permit.sent_s, now_s, self._sent_rate(now_s))
+        self._hidden.refused(
+            permit.seq,
+            permit.sent_s,
+            now_s,
+            pace_per_s=self._sent_rate(now_s),
+            wait_s=wait_s or 0.0,
+        )
         self.window.refused(now_s, self._seq)
         if wait_s is not None and wait_s > 0.0 and permit.sent_s >= self._pause_began_s:
             self._pause_began_s = now_s
@@ -344,7 +379,7 @@ class Lane:
         per_s = math.inf
         round_s = self.window.round_s
         if round_s is not None:
-            per_s = self.window.size / (OPENING_SPREAD * max(round_s, WAIT_LEAST_S))
+            per_s = self.window.size / (OPENING_SPREAD * max(round_s, ROUND_LEAST_S))
         if now_s < self._recovery_until_s:
             per_s = min(per_s, RECOVERY_FACTOR * self._ok_per_s)
         return per_s

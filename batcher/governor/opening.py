@@ -13,35 +13,47 @@ from batcher.governor.looks import Tally
 
 __all__ = ["Opening"]
 
-# Each round shows whether the last growth was borne, so a round risks this factor and no more. TCP
-# doubles; here the range is a thousand-fold (4 to 5,000) and a round may last many seconds.
-GROWTH = 4.0
+# Each round shows whether the last growth was borne, and risks this factor and no more. TCP doubles;
+# here the range is a thousand-fold (4 to 5,000), a round may last many seconds, and 4, 24, 144, 864
+# reaches the end of it in four.
+GROWTH = 6.0
 # The slowest quarter of a long-tailed endpoint must not hold a round up.
 ROUND_SHARE = 0.75
-# A round with four times the requests that takes twice as long still delivers twice as much. More
-# is overload. The noise of 16 exponential latencies stays below it in about 39 rounds of 40.
-SLOWER = 2.0
-# A refusal needs time to reach us before the next growth, however fast the answers are.
-ROUND_LEAST_S = 0.1
+# A round that takes longer than those before has met a limit: the next may grow by this factor over
+# the square of how much longer, so that a size somewhat beyond the best is not left behind by far.
+GROWTH_LEAST = 1.5
+# It is overload when throughput grew by less than the root of what the size grew by, and in any case
+# when the round took twice as long: the climb finds what else there is at less risk. Few answers are
+# a poor measure: a quantile of n exponential latencies is off by about 1.5 / sqrt(n) at times.
+SLOWER_MOST = 2.0
+SLOWER_NOISE = 1.5
+# Beyond its best an endpoint takes time as (n / best) ** e, e from 1 (a mere queue) to 2 (a
+# throughput that falls as fast as the load grows); this is the middle.
+OVERLOAD_EXPONENT = 1.5
+# A refusal needs time to reach us before the next growth, however fast the answers are; four such
+# rounds are a second.
+ROUND_LEAST_S = 0.25
 
 
 class Opening:
     """Rounds of growth from `size` to `ceiling`.
 
     Attributes:
-        round_s: Time of the last round that was borne; None before the first.
+        round_s: Time of a round that was borne, over all so far; None before the first.
+        floor_s: Lowest mean latency of a round.
         over: Whether the ceiling or an overload has been reached.
     """
 
-    __slots__ = ("_back_s", "_before", "_ceiling", "_growth", "_size", "over", "round_s")
+    __slots__ = ("_before", "_ceiling", "_growth", "_rounds", "_size", "floor_s", "over", "round_s")
 
     def __init__(self, size: int, *, ceiling: int, growth: float | None) -> None:
         self._size = size
         self._before = size
         self._ceiling = ceiling
         self._growth = GROWTH if growth is None else growth
-        self._back_s: float | None = None
+        self._rounds = 0.0
         self.round_s: float | None = None
+        self.floor_s = math.inf
         self.over = False
 
     @property
@@ -51,37 +63,45 @@ class Opening:
 
     def begin(self, tally: Tally, now_s: float, next_seq: int) -> None:
         """Begin a round, of requests that leave from now on."""
-        self._back_s = None
         tally.reset(
             now_s,
             from_seq=next_seq,
             due_answers=math.ceil(ROUND_SHARE * self._size),
-            due_s=math.inf if self.round_s is None else now_s + SLOWER * self._allowed_s(),
+            due_s=math.inf if self.round_s is None else now_s + self._most_s(),
         )
 
     def judge(self, tally: Tally, now_s: float, *, used: bool) -> int:
         """End a round; return the window's size from now on."""
-        took_s = max(now_s - tally.began_s, 1e-6)
-        if self.round_s is not None and took_s > SLOWER * self._allowed_s():
-            if not used and tally.answers < tally.due_answers:
-                return self._size
-            return self._overloaded(took_s)
         if not used:
             return self._size
-        self.round_s = took_s if self.round_s is None else min(self.round_s, took_s)
+        took_s = max(now_s - tally.began_s, 1e-6)
+        late = max(1.0, math.ceil(ROUND_SHARE * self._size) / max(1, tally.answers))
+        slower = took_s * late / max(self.round_s or took_s, ROUND_LEAST_S)
+        if self.round_s is not None and took_s >= self._most_s():
+            return self._overloaded(slower)
+        self._average(took_s)
+        self.floor_s = min(self.floor_s, tally.sum_s / max(1, tally.answers))
         if self._size >= self._ceiling:
             self.over = True
             return self._size
+        growth = max(GROWTH_LEAST, self._growth / max(1.0, slower) ** 2)
         self._before = self._size
-        self._size = min(self._ceiling, math.ceil(self._size * self._growth))
+        self._size = min(self._ceiling, math.ceil(self._size * growth))
         return self._size
 
-    def _allowed_s(self) -> float:
-        return max(self.round_s or 0.0, ROUND_LEAST_S)
+    def _average(self, took_s: float) -> None:
+        """Average the rounds' times, each by its number of requests."""
+        known_s = took_s if self.round_s is None else self.round_s
+        self._rounds += self._size
+        self.round_s = known_s + (took_s - known_s) * self._size / self._rounds
 
-    def _overloaded(self, took_s: float) -> int:
-        """Fall back to what the last good round says that the endpoint can hold (rate x time)."""
+    def _most_s(self) -> float:
+        noise = SLOWER_NOISE / math.sqrt(ROUND_SHARE * self._rounds)
+        slower = min(SLOWER_MOST, math.sqrt(self._size / self._before))
+        return max(1.2, slower) * (1 + noise) * max(self.round_s or 0.0, ROUND_LEAST_S)
+
+    def _overloaded(self, slower: float) -> int:
+        """Fall back to what the time of the round says that the endpoint bears."""
         self.over = True
-        held = self._size * self._allowed_s() / took_s
-        self._size = int(min(self._size, max(self._before, held)))
+        self._size = max(1, int(self._size / max(1.0, slower) ** (1 / OVERLOAD_EXPONENT)))
         return self._size

@@ -14,13 +14,13 @@ import math
 
 from batcher.governor.climbing import Climbing
 from batcher.governor.looks import Tally
-from batcher.governor.opening import Opening
+from batcher.governor.opening import ROUND_LEAST_S, Opening
 
 __all__ = ["START", "Window"]
 
-# One round trip with 16 tells a busy endpoint from an idle one, and overruns an endpoint with four
-# places by no more than four times. TCP opens with 10 (RFC 6928).
-START = 16
+# The smallest endpoint worth tuning for has about four places; TCP opened with as many for years
+# (RFC 3390).
+START = 4
 # Above this share of failures it is a surge. Scattered failures cost throughput, which is compared
 # anyway. Five of them are no coincidence.
 SURGE_SHARE = 0.3
@@ -81,8 +81,7 @@ class Window:
         """Count an answer or a failure; refusals for rate are none of the window's business."""
         tally = self._tally
         if seq >= tally.from_seq:
-            if latency_s > tally.clip_s:
-                latency_s = tally.clip_s
+            latency_s = min(latency_s, tally.clip_s)
             tally.answers += 1
             tally.good += good
             tally.sum_s += latency_s
@@ -117,12 +116,18 @@ class Window:
     def _judge(self, now_s: float, in_flight: int, next_seq: int) -> None:
         mode = self._mode
         if isinstance(mode, Opening):
+            least_s = self._tally.began_s + ROUND_LEAST_S
+            if now_s < least_s:
+                self._tally.due_answers, self._tally.due_s = math.inf, least_s
+                return
             self.moved = True
             self.size = mode.judge(self._tally, now_s, used=self.blocked)
             if not mode.over:
                 self._restart(now_s, next_seq)
                 return
-            mode = self._mode = Climbing(self.size, self.most, mean_s=mode.round_s)
+            mode = self._mode = Climbing(
+                self.size, self.most, mean_s=mode.round_s, floor_s=mode.floor_s
+            )
             mode.begin(self._tally, now_s, 0)
             return
         before = mode.looked
@@ -147,5 +152,6 @@ class Window:
         self._cut_s = now_s
         self.moved = True
         self.size = max(1, self.size // 2)
-        self._mode = Climbing(self.size, self.most, mean_s=self.mean_s)
+        floor_s = self._mode.floor_s
+        self._mode = Climbing(self.size, self.most, mean_s=self.mean_s, floor_s=floor_s)
         self._restart(now_s, next_seq)

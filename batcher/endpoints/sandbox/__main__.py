@@ -7,7 +7,7 @@ import asyncio
 import orjson
 
 from batcher.endpoints.child import announce, die_with_parent, read_config
-from batcher.endpoints.sandbox.loop import new_event_loop
+from batcher.endpoints.sandbox.loop import new_event_loop, settle_memory
 from batcher.endpoints.sandbox.options import SandboxOptions
 from batcher.endpoints.sandbox.server import listen
 
@@ -24,6 +24,7 @@ async def _serve(options: SandboxOptions) -> None:
 def main() -> None:
     """Serve until the parent is gone."""
     options = SandboxOptions.from_mapping(orjson.loads(read_config() or b"{}"))
+    settle_memory()
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(_serve(options))
 

@@ -12,7 +12,7 @@ answer is received and not charged. So, for a client that misses nothing:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from hashlib import sha256
@@ -31,27 +31,45 @@ def hashed(key: str) -> str:
 
 @dataclass(slots=True)
 class Account:
-    """What one key, one model, or all of them have used."""
+    """What one key has used of one model, or a sum of such.
+
+    Attributes:
+        requests: Answered, or refused for rate.
+        charged: Answers charged.
+        usage: Of these answers.
+    """
 
     requests: int = 0
     charged: int = 0
     usage: Usage = field(default_factory=Usage)
 
-    def charge(self, usage: Usage) -> None:
-        """Add one charged answer."""
-        self.charged += 1
-        self.usage = self.usage.plus(usage)
+    def add(self, other: Account) -> None:
+        """Add another account's sums to this one."""
+        self.requests += other.requests
+        self.charged += other.charged
+        self.usage = self.usage.plus(other.usage)
 
 
 @dataclass(slots=True)
 class Books:
-    """Kept by one sandbox as it serves."""
+    """Kept by one sandbox as it serves.
+
+    Attributes:
+        options: For the prices.
+        requests: All that were received, refused ones included.
+        unreadable: Charged answers whose usage the client could not read.
+        answers: Whole HTTP answers by status.
+        errors: Refusals by code.
+        faults: Faults met by name.
+        unanswered: Requests that were left without an answer on purpose.
+        abandoned: Requests whose client went away before the answer.
+        in_flight: Requests under way now.
+        most_in_flight: The most that were ever under way.
+    """
 
     options: SandboxOptions
-    total: Account = field(default_factory=Account)
+    requests: int = 0
     unreadable: Account = field(default_factory=Account)
-    by_model: dict[str, Account] = field(default_factory=dict)
-    by_key: dict[str, Account] = field(default_factory=dict)
     answers: Counter[int] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
@@ -59,55 +77,67 @@ class Books:
     abandoned: int = 0
     in_flight: int = 0
     most_in_flight: int = 0
+    _accounts: dict[tuple[str, str], Account] = field(default_factory=dict)
 
-    def model(self, name: str) -> Account:
-        """Return a model's account."""
-        return self.by_model.setdefault(name, Account())
-
-    def key(self, name: str) -> Account:
-        """Return a key's account; `name` is the key itself, which the books tell only hashed."""
-        return self.by_key.setdefault(name, Account())
+    def account(self, key: str, model: str) -> Account:
+        """Return the account of a key and a model; the books tell the key only hashed."""
+        account = self._accounts.get((key, model))
+        if account is None:
+            account = self._accounts[key, model] = Account()
+        return account
 
     def charge(self, key: str, model: str, usage: Usage, *, readable: bool) -> None:
         """Charge an answer."""
-        self.total.charge(usage)
-        self.model(model).charge(usage)
-        self.key(key).charge(usage)
+        account = self.account(key, model)
+        account.charged += 1
+        account.usage = account.usage.plus(usage)
         if not readable:
-            self.unreadable.charge(usage)
+            self.unreadable.add(Account(charged=1, usage=usage))
+
+    def of_key(self, key: str) -> Account:
+        """Return what a key has used of all models."""
+        return _sum(at for (name, _), at in self._accounts.items() if name == key)
 
     def usd(self, usage: Usage) -> Decimal:
-        """What usage costs at the options' prices."""
+        """Return what usage costs at the options' prices."""
         prompt = Decimal(repr(self.options.prompt_usd_per_mtok)) * usage.prompt_tokens
         completion = Decimal(repr(self.options.completion_usd_per_mtok)) * usage.completion_tokens
         return (prompt + completion) / 1_000_000
 
     def told(self) -> dict[str, Any]:
         """Return the books as JSON values."""
+        accounts = self._accounts
+        models, keys = ({pair[at]: None for pair in accounts} for at in (1, 0))
+        total = _sum(accounts.values())
         return {
-            "requests": self.total.requests,
+            **self._told(total),
+            "requests": self.requests,
             "in_flight": self.in_flight,
             "most_in_flight": self.most_in_flight,
             "answers": {str(status): count for status, count in sorted(self.answers.items())},
             "unanswered": self.unanswered,
             "abandoned": self.abandoned,
-            "charged": self.total.charged,
-            "usage": self.total.usage._asdict(),
-            "cost_usd": str(self.usd(self.total.usage)),
-            "unreadable": {"charged": self.unreadable.charged, **self.unreadable.usage._asdict()},
-            "by_model": self._accounts(self.by_model),
-            "by_key": self._accounts({hashed(key): at for key, at in self.by_key.items()}),
+            "unreadable": self._told(self.unreadable),
+            "by_model": {
+                name: self._told(_sum(at for (_, model), at in accounts.items() if model == name))
+                for name in models
+            },
+            "by_key": {hashed(name): self._told(self.of_key(name)) for name in keys},
             "errors": dict(self.errors),
             "faults": dict(self.faults),
         }
 
-    def _accounts(self, accounts: Mapping[str, Account]) -> dict[str, Any]:
+    def _told(self, account: Account) -> dict[str, Any]:
         return {
-            name: {
-                "requests": account.requests,
-                "charged": account.charged,
-                "usage": account.usage._asdict(),
-                "cost_usd": str(self.usd(account.usage)),
-            }
-            for name, account in accounts.items()
+            "requests": account.requests,
+            "charged": account.charged,
+            "usage": account.usage._asdict(),
+            "cost_usd": str(self.usd(account.usage)),
         }
+
+
+def _sum(accounts: Iterable[Account]) -> Account:
+    total = Account()
+    for account in accounts:
+        total.add(account)
+    return total

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from batcher.endpoints.sandbox import refusals
-from batcher.endpoints.sandbox.compose import JSON_OBJECT, Ask, Choice, Tool
+from batcher.endpoints.sandbox.compose import JSON_OBJECT, Ask, Choice, Draft
 from batcher.endpoints.sandbox.refusals import Refusal, bad, missing, wrong_type
+from batcher.endpoints.sandbox.schema import compiled
+from batcher.endpoints.sandbox.tools import read_tool_choice, read_tools
 from batcher.endpoints.sandbox.words import count_tokens
 
-__all__ = ["flat_text", "read_chat", "read_tool_choice", "read_tools", "write_chat"]
+__all__ = [
+    "check_stream",
+    "flat_text",
+    "read_chat",
+    "read_json_schema",
+    "write_chat",
+]
 
 _ROLES = ("system", "assistant", "user", "function", "tool", "developer")
-_TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+
+# Whose words may hold the values of a tool's arguments.
+_HEARD = frozenset(("user", "tool", "function"))
 
 # The tokens that frame each message: openai-cookbook, "Counting tokens for chat completions".
 _MESSAGE_TOKENS = 3
@@ -56,16 +65,18 @@ def read_chat(body: Mapping[str, Any]) -> Ask:
     refusals.check_fields(body, _CHECKS)
     tokens = _MESSAGE_TOKENS
     texts: list[str] = []
+    called = False
     for at, message in enumerate(messages):
         said = _message(at, message)
         tokens += _MESSAGE_TOKENS + count_tokens(said)
-        if message["role"] in ("user", "tool", "function"):
+        role = message["role"]
+        if role in _HEARD:
             texts.append(said)
-    if len(messages) > 1:
+        called = called or role == "tool" or "tool_calls" in message
+    if called:
         _check_turns(messages)
     tools = read_tools(body.get("tools") or (), nested=True)
-    if tools:
-        tokens += len(orjson.dumps(body["tools"])) // 4
+    tokens += sum(tool.tokens for tool in tools)
     last = messages[-1]
     stop = body.get("stop") or ()
     return Ask(
@@ -151,87 +162,7 @@ def _check_answered(at: int, due: set[str]) -> None:
         raise bad(said, f"messages.[{at}].role", None)
 
 
-def read_tools(tools: Sequence[Any], *, nested: bool) -> list[Tool]:
-    """Check the tools.
-
-    Args:
-        nested: Whether a tool's own fields stand under `function`, as in chat.
-    """
-    read = []
-    for at, tool in enumerate(tools):
-        where = f"tools[{at}]"
-        refusals.mapping(where, tool)
-        if nested and tool.get("function") is None:
-            raise missing(f"{where}.function")
-        function = tool["function"] if nested else tool
-        where = f"{where}.function" if nested else where
-        refusals.mapping(where, function)
-        name = function.get("name")
-        if name is None:
-            raise missing(f"{where}.name")
-        refusals.text(f"{where}.name", name)
-        if not _TOOL_NAME.fullmatch(name):
-            said = (
-                f"Invalid '{where}.name': string does not match pattern. Expected a string that "
-                "matches the pattern '^[a-zA-Z0-9_-]+$'."
-            )
-            raise bad(said, f"{where}.name", "invalid_value")
-        parameters = function.get("parameters", function.get("input_schema"))
-        read.append(
-            Tool(name, str(function.get("description") or ""), _parameters(name, where, parameters))
-        )
-    return read
-
-
-def _parameters(name: str, where: str, parameters: object) -> dict[str, Any]:
-    if parameters is None:
-        return {"type": "object", "properties": {}, "additionalProperties": False}
-    if not isinstance(parameters, dict):
-        raise wrong_type(f"{where}.parameters", "an object", parameters)
-    kind = parameters.get("type", "object")
-    if kind != "object":
-        said = (
-            f"Invalid schema for function '{name}': schema must be a JSON Schema of 'type: "
-            f'"object"\', got \'type: "{kind}"\'.'
-        )
-        raise bad(said, f"{where}.parameters", "invalid_function_parameters")
-    return {"type": "object", **parameters}
-
-
-def read_tool_choice(choice: object, tools: Sequence[Tool]) -> str:
-    """Read `tool_choice` into `auto`, `none`, `required` or `=name`."""
-    if choice is None:
-        return "auto"
-    if not tools:
-        if choice in ("none", "auto"):
-            return "none"
-        said = (
-            "Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' are "
-            "specified."
-        )
-        raise bad(said, "tool_choice", None)
-    if isinstance(choice, str):
-        refusals.one_of("tool_choice", choice, ("none", "auto", "required"))
-        return choice
-    refusals.mapping("tool_choice", choice)
-    return _named_choice(choice, tools)
-
-
-def _named_choice(choice: Any, tools: Sequence[Tool]) -> str:  # noqa: ANN401 - a JSON object
-    kind = choice.get("type")
-    if kind in ("none", "auto", "any", "required"):
-        return "required" if kind == "any" else str(kind)
-    function = choice.get("function")
-    name = function.get("name") if isinstance(function, dict) else choice.get("name")
-    if not isinstance(name, str):
-        raise missing("tool_choice.function.name")
-    if all(tool.name != name for tool in tools):
-        said = f"Invalid value for 'tool_choice': function '{name}' not found in 'tools'."
-        raise bad(said, "tool_choice", None)
-    return f"={name}"
-
-
-def _schema(response_format: Any, messages: Sequence[Any]) -> Any:  # noqa: ANN401 - JSON
+def _schema(response_format: Any, messages: Sequence[Any]) -> Any:
     """Return the schema that the answer must satisfy, or None for free text."""
     if response_format is None:
         return None
@@ -252,7 +183,7 @@ def _schema(response_format: Any, messages: Sequence[Any]) -> Any:  # noqa: ANN4
     return read_json_schema(response_format.get("json_schema"), "response_format.json_schema")
 
 
-def read_json_schema(described: Any, where: str) -> Any:  # noqa: ANN401 - JSON
+def read_json_schema(described: Any, where: str) -> Any:
     """Check `{"name", "schema"}` and return the schema."""
     if described is None:
         raise missing(where)
@@ -262,20 +193,22 @@ def read_json_schema(described: Any, where: str) -> Any:  # noqa: ANN401 - JSON
     schema = described.get("schema", {})
     if not isinstance(schema, dict):
         raise wrong_type(f"{where}.schema", "an object", schema)
+    problem = compiled(schema).problem
+    if problem:
+        said = f"Invalid schema for response_format '{described['name']}': in {problem}."
+        raise bad(said, f"{where}.schema", "invalid_json_schema")
     return schema
 
 
-def write_chat(
-    ask: Ask, choices: Sequence[Choice], *, ident: str, created: int, usage: dict[str, Any]
-) -> dict[str, Any]:
+def write_chat(draft: Draft) -> dict[str, Any]:
     """Write the answer's body."""
     return {
-        "id": f"chatcmpl-{ident}",
+        "id": f"chatcmpl-{draft.ident}",
         "object": "chat.completion",
-        "created": created,
-        "model": ask.model,
-        "choices": [_choice(at, choice) for at, choice in enumerate(choices)],
-        "usage": usage,
+        "created": draft.created,
+        "model": draft.ask.model,
+        "choices": [_choice(at, choice) for at, choice in enumerate(draft.choices)],
+        "usage": draft.usage,
         "system_fingerprint": "fp_sandbox",
     }
 

@@ -15,12 +15,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 __all__ = ["Clues"]
 
 _WORD = re.compile(r"[^\s,;:!?\"'()\[\]{}<>]+")
 _NUMBER = re.compile(r"(?<![\w.-])-?\d+(?:\.\d+)?(?![\w-])")
-_QUOTED = re.compile(r"[\"“'‘`]([^\"“”'‘’`\n]{1,200})[\"”'’`]")
+# Begins where a word begins: else a long text without spaces takes quadratic time.
+_WITH_DIGIT = re.compile(
+    r"(?<![^\s,;:!?\"'()\[\]{}<>])[^\s,;:!?\"'()\[\]{}<>\d]*+\d[^\s,;:!?\"'()\[\]{}<>]*"
+)
+_QUOTED = re.compile(
+    r"[\"\u201c'\u2018`]([^\"\u201c\u201d'\u2018\u2019`\n]{1,200})[\"\u201d'\u2019`]"
+)
 _PROPER = re.compile(r"(?<=[a-z,] )[A-Z][\w-]+(?: [A-Z][\w-]+)*")
 _SPLIT = re.compile(r"[_\W]+|(?<=[a-z0-9])(?=[A-Z])")
 
@@ -62,14 +69,15 @@ class Clues:
         """Return the allowed text that the newest message names, as a word of its own."""
         names = [value for value in allowed if isinstance(value, str) and value]
         for text in self._texts:
+            lowered = text.lower()
             for name in names:
-                if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE):
+                if name.lower() in lowered and _is_word(name.lower(), lowered):
                     return name
         return None
 
     def strings(self, name: str, form: str | None) -> Iterator[str]:
         """Yield texts that a property may be meant to hold, the likeliest first."""
-        words = [word.lower() for word in _SPLIT.split(name) if word]
+        words = _words(name)
         for text in self._texts:
             if form in _FORMATS:
                 yield from _FORMATS[form].findall(text)
@@ -90,7 +98,7 @@ class Clues:
 
     def numbers(self, name: str) -> Iterator[float]:
         """Yield numbers: those given under the property's name, then all others."""
-        words = [word.lower() for word in _SPLIT.split(name) if word]
+        words = _words(name)
         for text in self._texts:
             for given in _given(text, words):
                 if _NUMBER.fullmatch(given):
@@ -99,26 +107,34 @@ class Clues:
             yield from map(float, _NUMBER.findall(text))
 
 
-def _given(text: str, words: Sequence[str]) -> list[str]:
-    """What stands after `name:`, `name is` or `name =`."""
-    if not words:
-        return []
+def _is_word(name: str, text: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) is not None
+
+
+@lru_cache(maxsize=1024)
+def _words(name: str) -> tuple[str, ...]:
+    """The words of a property's name: `order_id` and `orderId` alike."""
+    return tuple(word.lower() for word in _SPLIT.split(name) if word)
+
+
+@lru_cache(maxsize=1024)
+def _given_pattern(words: tuple[str, ...]) -> re.Pattern[str]:
     name = r"[\s_-]*".join(map(re.escape, words))
-    found = re.findall(rf"\b{name}\s*(?::|=|\bis\b)\s*[\"']?([\w@.+/-]*\w)", text, re.IGNORECASE)
-    return [str(value) for value in found]
+    return re.compile(rf"\b{name}\s*(?::|=|\bis\b)\s*[\"']?([\w@.+/-]*\w)", re.IGNORECASE)
 
 
-def _identifiers(text: str, words: Sequence[str]) -> Iterator[str]:
+def _given(text: str, words: tuple[str, ...]) -> list[str]:
+    """What stands after `name:`, `name is` or `name =`."""
+    return _given_pattern(words).findall(text) if words else []
+
+
+def _identifiers(text: str, words: tuple[str, ...]) -> Iterator[str]:
     """Words with a digit in them: those that begin like the name, then others if it wants one."""
     if not words:
         return
-    found = [
-        word
-        for word in (match.rstrip(".") for match in _WORD.findall(text))
-        if any(char.isdigit() for char in word)
-    ]
+    found = [word.rstrip(".") for word in _WITH_DIGIT.findall(text)]
     for word in found:
-        if word.lower().startswith(words[0]) and word.lower() != words[0]:
+        if word.lower().startswith(words[0]):
             yield word
     if words[-1] in _IDENTIFIERS:
         yield from (word for word in found if not word[0].isdigit() or word.isdigit())

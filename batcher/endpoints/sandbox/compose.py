@@ -12,20 +12,21 @@ share most words with the last message.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from random import Random
 from typing import Any, NamedTuple
 
 import orjson
 
 from batcher.endpoints.sandbox.clues import Clues
-from batcher.endpoints.sandbox.schema import compiled, instance
+from batcher.endpoints.sandbox.dice import Dice
+from batcher.endpoints.sandbox.schema import Compiled, compiled, instance
 from batcher.endpoints.sandbox.words import count_tokens, prose, to_tokens
 
-__all__ = ["Ask", "Call", "Choice", "Tool", "compose"]
+__all__ = ["JSON_OBJECT", "Ask", "Call", "Choice", "Draft", "Tool", "compose"]
 
-_JSON_OBJECT = {
+# What `response_format: json_object` is answered with: any object would do.
+JSON_OBJECT = {
     "type": "object",
     "properties": {"answer": {"type": "string"}},
     "required": ["answer"],
@@ -39,11 +40,17 @@ _REFUSAL = "I'm sorry, I can't help with that."
 
 
 class Tool(NamedTuple):
-    """A tool that a request offers; `parameters` is its JSON Schema."""
+    """A tool that a request offers.
+
+    Attributes:
+        parameters: Its JSON Schema, compiled.
+        tokens: What it adds to the prompt.
+    """
 
     name: str
     description: str
-    parameters: Any
+    parameters: Compiled
+    tokens: int
 
 
 class Call(NamedTuple):
@@ -65,8 +72,10 @@ class Choice(NamedTuple):
     @property
     def tokens(self) -> int:
         """The tokens of its text and calls."""
-        said = count_tokens(self.text or "") + count_tokens(self.refusal or "")
-        return said + sum(count_tokens(c.name) + count_tokens(c.arguments) for c in self.calls)
+        said = count_tokens(self.text or self.refusal or "")
+        for call in self.calls:
+            said += count_tokens(call.name) + count_tokens(call.arguments)
+        return said
 
 
 @dataclass(slots=True, kw_only=True)
@@ -98,7 +107,24 @@ class Ask:
     n: int = 1
 
 
-JSON_OBJECT = _JSON_OBJECT
+class Draft(NamedTuple):
+    """All that a family needs to write an answer.
+
+    Attributes:
+        ask: The request, read.
+        choices: The answers.
+        ident: A name drawn from the request, for the answer's `id`.
+        created: Unix seconds.
+        usage: In the family's own words.
+        request: The request's body.
+    """
+
+    ask: Ask
+    choices: Sequence[Choice]
+    ident: str
+    created: int
+    usage: dict[str, Any]
+    request: Mapping[str, Any]
 
 
 def compose(
@@ -107,6 +133,7 @@ def compose(
     """Answer a request.
 
     Args:
+        ask: The request.
         draw: A large integer that stands for seed and request.
         words: Mean length of a free answer.
         reasoning_tokens: What `max_tokens` loses to reasoning.
@@ -152,7 +179,7 @@ def _due(ask: Ask) -> Tool | None:
 
 
 def _call(ask: Ask, tool: Tool, draw: int, fault: str | None) -> Choice:
-    made = instance(tool.parameters, Random(draw), Clues(ask.texts))
+    made = instance(tool.parameters, Dice(draw), Clues(ask.texts))
     if fault == "tool_bad_types":
         made = _spoilt(tool.parameters, made)
     arguments = orjson.dumps(made).decode()
@@ -167,25 +194,25 @@ def _call(ask: Ask, tool: Tool, draw: int, fault: str | None) -> Choice:
 
 
 def _json(ask: Ask, draw: int, fault: str | None) -> str:
-    made = instance(ask.schema, Random(draw), Clues(ask.texts))
+    made = instance(ask.schema, Dice(draw), Clues(ask.texts))
     if fault == "answer_schema":
-        made = _spoilt(ask.schema, made)
+        made = _spoilt(compiled(ask.schema), made)
     said = orjson.dumps(made).decode()
     return f"```json\n{said}\n```" if fault == "fenced" else said
 
 
-def _spoilt(schema: object, made: object) -> object:
+def _spoilt(schema: Compiled, made: object) -> object:
     """Change as little as breaks the schema: a value's type, else a field's presence, else all."""
-    ready = compiled(schema)
     if isinstance(made, dict):
         for name, value in made.items():
-            wrong = [] if isinstance(value, str) else "a text"
-            if not ready.allows(changed := {**made, name: wrong}):
+            wrong: object = [] if isinstance(value, str) else "a text"
+            if not schema.allows(changed := {**made, name: wrong}):
                 return changed
         for name in made:
-            if not ready.allows(changed := {key: made[key] for key in made if key != name}):
+            if not schema.allows(changed := {key: made[key] for key in made if key != name}):
                 return changed
-    return next((wrong for wrong in ("a text", None, []) if not ready.allows(wrong)), "a text")
+    others: tuple[object, ...] = ("a text", None, [])
+    return next((other for other in others if not schema.allows(other)), "a text")
 
 
 def _cut(choice: Choice, stop: Sequence[str], most: int | None, *, halve: bool) -> Choice:

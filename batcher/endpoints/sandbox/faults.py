@@ -15,7 +15,16 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from hashlib import blake2b
 
-__all__ = ["FAULTS", "OK", "FaultPlan", "fault_problem", "is_status"]
+__all__ = [
+    "CONTENT",
+    "FAULTS",
+    "OK",
+    "SILENT",
+    "UNREADABLE",
+    "FaultPlan",
+    "fault_problem",
+    "is_status",
+]
 
 OK = "ok"
 
@@ -64,6 +73,28 @@ FAULTS: Mapping[str, str] = {
     "refusal": "a refusal in words",
     "content_filter": "an answer withheld by the content filter",
 }
+
+# Faults that change what a good answer says rather than how it is sent.
+CONTENT = frozenset(
+    (
+        "answer_schema",
+        "content_filter",
+        "fenced",
+        "length",
+        "refusal",
+        "tool_bad_json",
+        "tool_bad_types",
+        "tool_none",
+        "tool_unknown",
+        "tool_wrong_finish",
+    )
+)
+
+# Faults of the connection that leave nothing to charge.
+SILENT = frozenset(("garbage", "reset", "timeout", "too_large"))
+
+# Charged answers whose usage the client can't read.
+UNREADABLE = frozenset(("bad_gzip", "cut_json", "no_usage", "truncated"))
 
 # Named HTTP statuses run from here (redirects) to there.
 _STATUS_MIN, _STATUS_MAX = 300, 599

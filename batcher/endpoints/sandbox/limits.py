@@ -1,5 +1,6 @@
-"""Rate limits as an endpoint keeps them: one bucket of requests and one of tokens for each key and
-model, refilled all the time, with time as an argument.
+"""Rate limits as an endpoint keeps them, with time as an argument.
+
+Each key and model has a bucket of requests and one of tokens, refilled all the time.
 
 A refused request takes nothing. The headers are OpenAI's; so is the refusal of one request that is
 larger than the limit itself, which no waiting helps.
@@ -57,9 +58,9 @@ class Limits:
         Raises:
             Refusal: 429.
         """
-        buckets = self._of(key, model, now_s)
-        if not buckets:
+        if self.options.rpm is None and self.options.tpm is None:
             return {}
+        buckets = self._of(key, model, now_s)
         amounts = {"requests": 1, "tokens": tokens}
         for bucket in buckets.values():
             bucket.refill(now_s)

@@ -7,82 +7,19 @@ answered with the nearest right one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
-from statistics import NormalDist
 from typing import Any
 
+from batcher.endpoints.sandbox import readers
 from batcher.endpoints.sandbox.faults import OK, fault_problem
+from batcher.endpoints.sandbox.latency import INSTANT, Latency
 from batcher.errors import UsageError
 
 __all__ = ["KeyQuota", "Latency", "Outage", "SandboxOptions"]
 
-# How each law is written: its name, then its numbers.
-_LAWS: Mapping[str, tuple[str, ...]] = {
-    "constant": ("seconds",),
-    "uniform": ("least seconds", "most seconds"),
-    "lognormal": ("median seconds", "sigma"),
-    "exponential": ("mean seconds",),
-}
 _LIMIT_HEADERS = ("openai", "retry_after", "none")
-_NORMAL = NormalDist()
-
-# The ends of a draw are infinite under some laws: a draw is kept this far from them.
-_DRAW_MARGIN = 1e-9
-
-
-@dataclass(frozen=True, slots=True)
-class Latency:
-    """A law of the time an answer takes, such as `lognormal:0.8,0.5` (median 0.8 s, sigma 0.5).
-
-    Attributes:
-        law: `constant`, `uniform`, `lognormal` or `exponential`.
-        numbers: Seconds, least and most; or median and sigma; or the mean.
-    """
-
-    law: str = "constant"
-    numbers: tuple[float, ...] = (0.0,)
-
-    @classmethod
-    def parse(cls, value: object) -> Latency:
-        """Read a number (constant seconds) or a text `law:number,number`.
-
-        Raises:
-            UsageError: There is no such law, or its numbers are wrong.
-        """
-        if isinstance(value, Latency):
-            return value
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return cls("constant", (_least("latency", value, 0),))
-        law, _, rest = str(value).partition(":")
-        if law not in _LAWS:
-            near = get_close_matches(law, _LAWS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"the laws are {', '.join(_LAWS)}"
-            raise UsageError(f"sandbox: latency: there is no law {law!r}: {hint}")
-        try:
-            numbers = tuple(_least("latency", float(part), 0) for part in rest.split(","))
-        except ValueError:
-            numbers = ()
-        if len(numbers) != len(_LAWS[law]) or (law == "uniform" and numbers[0] > numbers[-1]):
-            raise UsageError(f"sandbox: latency: {law} is written {law}:{','.join(_LAWS[law])}")
-        return cls(law, numbers)
-
-    def __str__(self) -> str:
-        return f"{self.law}:{','.join(map(repr, self.numbers))}"
-
-    def at(self, draw: float) -> float:
-        """Return the seconds at a uniform draw in [0, 1): the law's quantile."""
-        first, last = self.numbers[0], self.numbers[-1]
-        draw = min(max(draw, _DRAW_MARGIN), 1 - _DRAW_MARGIN)
-        match self.law:
-            case "uniform":
-                return first + (last - first) * draw
-            case "lognormal":
-                return first * math.exp(last * _NORMAL.inv_cdf(draw))
-            case "exponential":
-                return -first * math.log(1 - draw)
-        return first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +89,7 @@ class SandboxOptions:
     seed: int = 0
     models: tuple[str, ...] = ()
     keys: Mapping[str, KeyQuota] = field(default_factory=dict, repr=False)
-    latency: Latency = Latency()
+    latency: Latency = INSTANT
     token_latency_s: float = 0.0
     rpm: float | None = None
     tpm: float | None = None
@@ -214,73 +151,6 @@ def _plain(value: object) -> object:
     return value
 
 
-def _wrong(key: str, wanted: str, value: object) -> UsageError:
-    return UsageError(f"sandbox: {key}: expected {wanted}, not {type(value).__name__}")
-
-
-def _least(key: str, value: object, least: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise _wrong(key, "a number", value)
-    if not least <= value < math.inf:
-        raise UsageError(f"sandbox: {key}: expected a number of at least {least:g}, not {value!r}")
-    return value
-
-
-def _number(key: str, value: object) -> float:
-    return float(_least(key, value, 0))
-
-
-def _positive(key: str, value: object) -> float:
-    number = _number(key, value)
-    if number == 0:
-        raise UsageError(f"sandbox: {key}: expected a number above 0")
-    return number
-
-
-def _share(key: str, value: object) -> float:
-    number = _number(key, value)
-    if number > 1:
-        raise UsageError(f"sandbox: {key}: expected a number from 0 to 1, not {value!r}")
-    return number
-
-
-def _integer(key: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise _wrong(key, "an integer", value)
-    return int(_least(key, value, 0))
-
-
-def _count(key: str, value: object) -> int:
-    return max(1, _integer(key, value))
-
-
-def _signed(key: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise _wrong(key, "an integer", value)
-    return value
-
-
-def _flag(key: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise _wrong(key, "true or false", value)
-    return value
-
-
-def _table(key: str, value: object) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise _wrong(key, "a table", value)
-    return value
-
-
-def _names(key: str, value: object) -> tuple[str, ...]:
-    if isinstance(value, str) or not isinstance(value, Sequence):
-        raise _wrong(key, "a list of texts", value)
-    for item in value:
-        if not isinstance(item, str):
-            raise _wrong(key, "a list of texts", item)
-    return tuple(value)
-
-
 def _limit_headers(key: str, value: object) -> str:
     if value not in _LIMIT_HEADERS:
         raise UsageError(f"sandbox: {key}: expected one of {', '.join(_LIMIT_HEADERS)}")
@@ -296,8 +166,8 @@ def _fault(key: str, value: object) -> str:
 
 def _faults(key: str, value: object) -> dict[str, float]:
     return {
-        _fault(key, name): _share(f"{key}.{name}", probability)
-        for name, probability in _table(key, value).items()
+        _fault(key, name): readers.share(f"{key}.{name}", probability)
+        for name, probability in readers.table(key, value).items()
     }
 
 
@@ -305,25 +175,12 @@ def _steps(key: str, value: object) -> str | tuple[str, ...]:
     if isinstance(value, (str, int)):
         return _fault(key, value)
     if not isinstance(value, Sequence):
-        raise _wrong(key, "a fault or a list of them", value)
+        raise readers.wrong(key, "a fault or a list of them", value)
     return tuple(_fault(key, step) for step in value)
 
 
 def _script(key: str, value: object) -> dict[str, str | tuple[str, ...]]:
-    return {row: _steps(f"{key}.{row}", steps) for row, steps in _table(key, value).items()}
-
-
-def _record(
-    key: str, value: object, readers: Mapping[str, Callable[[str, object], Any]]
-) -> dict[str, Any]:
-    """Read a table whose keys are known; None stands for a key left out."""
-    read = {}
-    for name, item in _table(key, value).items():
-        if name not in readers:
-            raise UsageError(f"sandbox: {key}: {name!r} is none of {', '.join(readers)}")
-        if item is not None:
-            read[name] = readers[name](f"{key}.{name}", item)
-    return read
+    return {row: _steps(f"{key}.{row}", steps) for row, steps in readers.table(key, value).items()}
 
 
 def _keys(key: str, value: object) -> dict[str, KeyQuota]:
@@ -331,58 +188,58 @@ def _keys(key: str, value: object) -> dict[str, KeyQuota]:
     return {
         name: quota
         if isinstance(quota, KeyQuota)
-        else KeyQuota(**_record(f"{key}.<key {at}>", quota, _QUOTA))
-        for at, (name, quota) in enumerate(_table(key, value).items(), 1)
+        else KeyQuota(**readers.record(f"{key}.<key {at}>", quota, _QUOTA))
+        for at, (name, quota) in enumerate(readers.table(key, value).items(), 1)
     }
 
 
 def _outages(key: str, value: object) -> tuple[Outage, ...]:
     windows = [value] if isinstance(value, (Mapping, Outage)) else value
     if isinstance(windows, str) or not isinstance(windows, Sequence):
-        raise _wrong(key, "a table or a list of them", value)
+        raise readers.wrong(key, "a table or a list of them", value)
     return tuple(
-        window if isinstance(window, Outage) else Outage(**_record(key, window, _OUTAGE))
+        window if isinstance(window, Outage) else Outage(**readers.record(key, window, _OUTAGE))
         for window in windows
     )
 
 
-_QUOTA: Mapping[str, Callable[[str, object], Any]] = {
-    "requests": _integer,
-    "tokens": _integer,
-    "usd": _number,
+_QUOTA: Mapping[str, readers.Reader] = {
+    "requests": readers.integer,
+    "tokens": readers.integer,
+    "usd": readers.number,
 }
-_OUTAGE: Mapping[str, Callable[[str, object], Any]] = {
-    "from_request": _count,
-    "to_request": _count,
-    "from_s": _number,
-    "to_s": _number,
+_OUTAGE: Mapping[str, readers.Reader] = {
+    "from_request": readers.count,
+    "to_request": readers.count,
+    "from_s": readers.number,
+    "to_s": readers.number,
     "fault": _fault,
 }
-_READERS: Mapping[str, Callable[[str, object], Any]] = {
-    "seed": _signed,
-    "models": _names,
+_READERS: Mapping[str, readers.Reader] = {
+    "seed": readers.signed,
+    "models": readers.names,
     "keys": _keys,
     "latency": lambda _key, value: Latency.parse(value),
-    "token_latency_s": _number,
-    "rpm": _positive,
-    "tpm": _positive,
-    "limit_window_s": _positive,
+    "token_latency_s": readers.number,
+    "rpm": readers.positive,
+    "tpm": readers.positive,
+    "limit_window_s": readers.positive,
     "limit_headers": _limit_headers,
-    "capacity": _count,
-    "overload": _number,
+    "capacity": readers.count,
+    "overload": readers.number,
     "faults": _faults,
     "script": _script,
     "outage": _outages,
-    "retry_after_s": _number,
-    "slow_s": _number,
-    "hang_s": _number,
-    "huge_bytes": _integer,
-    "answer_tokens": _count,
-    "cached_share": _share,
-    "reasoning_tokens": _integer,
-    "context_tokens": _count,
-    "max_body_bytes": _count,
-    "prompt_usd_per_mtok": _number,
-    "completion_usd_per_mtok": _number,
-    "gzip": _flag,
+    "retry_after_s": readers.number,
+    "slow_s": readers.number,
+    "hang_s": readers.number,
+    "huge_bytes": readers.integer,
+    "answer_tokens": readers.count,
+    "cached_share": readers.share,
+    "reasoning_tokens": readers.integer,
+    "context_tokens": readers.count,
+    "max_body_bytes": readers.count,
+    "prompt_usd_per_mtok": readers.number,
+    "completion_usd_per_mtok": readers.number,
+    "gzip": readers.flag,
 }

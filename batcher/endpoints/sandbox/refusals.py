@@ -6,21 +6,25 @@ fields and types, never a value that the request held beyond a name.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
 
 __all__ = [
+    "COMMON",
     "Check",
     "Refusal",
     "array",
+    "bad",
     "boolean",
     "check_fields",
     "integer",
     "mapping",
     "missing",
     "number",
+    "one_of",
     "stops",
     "text",
     "type_name",
@@ -49,6 +53,15 @@ _ANTHROPIC_KINDS: Mapping[int, str] = {
 }
 _BAD_REQUEST = 400
 _SERVER_ERROR = 500
+
+_TYPE_NAMES: Mapping[type, str] = {
+    type(None): "null",
+    bool: "a boolean",
+    int: "an integer",
+    float: "a decimal",
+    str: "a string",
+    list: "an array",
+}
 
 # OpenAI's own bound on stop sequences.
 _STOPS_MAX = 4
@@ -117,20 +130,7 @@ def missing(param: str) -> Refusal:
 
 def type_name(value: object) -> str:
     """Name a JSON value's type as OpenAI's messages do."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "a boolean"
-        case int():
-            return "an integer"
-        case float():
-            return "a decimal"
-        case str():
-            return "a string"
-        case list():
-            return "an array"
-    return "an object"
+    return _TYPE_NAMES.get(type(value), "an object")
 
 
 def wrong_type(param: str, wanted: str, value: object) -> Refusal:
@@ -235,3 +235,17 @@ def one_of(param: str, value: object, allowed: Sequence[str]) -> None:
         raise bad(
             f"Invalid value for '{param}'. Supported values are: {names}.", param, "invalid_value"
         )
+
+
+# The fields that most families have in common.
+COMMON: Mapping[str, Check] = {
+    "max_tokens": integer(1, math.inf),
+    "max_output_tokens": integer(1, math.inf),
+    "metadata": mapping,
+    "n": integer(1, 128),
+    "stop": stops,
+    "temperature": number(0, 2),
+    "tools": array,
+    "top_p": number(0, 1),
+    "user": text,
+}

@@ -36,6 +36,8 @@ def matching(pattern: str, rng: Random, *, min_length: int = 0) -> str | None:
     """Return a text in which `pattern` is found, or None when it can't be read.
 
     Args:
+        pattern: Python's or JSON Schema's.
+        rng: Seeded by the caller.
         min_length: Open-ended repetitions try to be so long.
     """
     try:
@@ -49,11 +51,11 @@ def matching(pattern: str, rng: Random, *, min_length: int = 0) -> str | None:
     return text
 
 
-def _all(items: Any, rng: Random, groups: dict[int, str], least: int) -> str:  # noqa: ANN401 - the parser's own
+def _all(items: Any, rng: Random, groups: dict[int, str], least: int) -> str:
     return "".join(_one(str(op), arg, rng, groups, least) for op, arg in items)
 
 
-def _one(op: str, arg: Any, rng: Random, groups: dict[int, str], least: int) -> str:  # noqa: ANN401, PLR0911 - one case each of the parser's nodes
+def _one(op: str, arg: Any, rng: Random, groups: dict[int, str], least: int) -> str:  # noqa: C901, PLR0911 - the parser's own nodes, a case each
     match op:
         case "LITERAL":
             return chr(arg)
@@ -83,7 +85,7 @@ def _one(op: str, arg: Any, rng: Random, groups: dict[int, str], least: int) -> 
     return ""
 
 
-def _class(items: Any) -> str:  # noqa: ANN401 - the parser's own
+def _class(items: Any) -> str:
     """The characters of a class such as `[a-z_]`; printable ones for a negated one."""
     negated = bool(items) and str(items[0][0]) == "NEGATE"
     chars: list[str] = []

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any
 from uuid import UUID
 
 from batcher.endpoints.sandbox.clues import Clues
+from batcher.endpoints.sandbox.dice import Dice
 from batcher.endpoints.sandbox.regex import matching
 from batcher.endpoints.sandbox.words import WORDS
 
@@ -26,20 +27,20 @@ class Scalars:
     """Makes single values.
 
     Args:
-        rng: Seeded by the caller.
+        dice: Every value depends on them and on the clues alone.
         clues: Values that the messages hold.
     """
 
-    __slots__ = ("_clues", "_rng")
+    __slots__ = ("_clues", "_dice")
 
-    def __init__(self, rng: Random, clues: Clues) -> None:
-        self._rng = rng
+    def __init__(self, dice: Dice, clues: Clues) -> None:
+        self._dice = dice
         self._clues = clues
 
     def member(self, allowed: Sequence[object]) -> object:
         """Choose from an `enum`: what the messages name, or any."""
         found = self._clues.member(allowed)
-        return self._rng.choice(allowed) if found is None else found
+        return self._dice.rng.choice(allowed) if found is None else found
 
     def string(self, name: str, schema: Mapping[str, Any]) -> str:
         """Make a text for the property `name`."""
@@ -54,20 +55,20 @@ class Scalars:
             text = self._drawn(name, pattern, form, least)
             if least <= len(text) <= most and matches(text):
                 return text
-        text += "".join(self._rng.choices("abcdefghij", k=max(0, least - len(text))))
+        text += "".join(self._dice.rng.choices("abcdefghij", k=max(0, least - len(text))))
         return text if most == math.inf else text[: int(most)]
 
     def _drawn(self, name: str, pattern: str | None, form: str | None, least: int) -> str:
         if pattern is not None:
-            text = matching(pattern, self._rng, min_length=least)
+            text = matching(pattern, self._dice.rng, min_length=least)
             if text is not None:
                 return text
         if form in _FORMATS:
-            return _FORMATS[form](self._rng)
+            return _FORMATS[form](self._dice.rng)
         stem, _, last = name.rpartition("_")
         if last == "id" and stem:
-            return f"{stem}_{self._rng.randint(10_000, 99_999)}"
-        return self._rng.choice(WORDS)
+            return f"{stem}_{self._dice.rng.randint(10_000, 99_999)}"
+        return self._dice.rng.choice(WORDS)
 
     def integer(self, name: str, schema: Mapping[str, Any]) -> int:
         """Make an integer within the bounds, a multiple where one is asked for."""
@@ -78,7 +79,7 @@ class Scalars:
         step = schema.get("multipleOf", 1)
         step = math.lcm(1, int(step)) if step == int(step) else 1
         first, last = math.ceil(low / step), math.floor(high / step)
-        return step * self._rng.randint(first, max(first, last))
+        return step * self._dice.rng.randint(first, max(first, last))
 
     def number(self, name: str, schema: Mapping[str, Any]) -> float:
         """Make a number within the bounds, a multiple where one is asked for."""
@@ -89,12 +90,12 @@ class Scalars:
         step = schema.get("multipleOf")
         if step:
             first, last = math.ceil(low / step), math.floor(high / step)
-            return float(step * self._rng.randint(first, max(first, last)))
-        value = round(self._rng.uniform(low, high), 2)
+            return float(step * self._dice.rng.randint(first, max(first, last)))
+        value = round(self._dice.rng.uniform(low, high), 2)
         return value if low <= value <= high and _inside(schema, value) else (low + high) / 2
 
 
-def _matcher(pattern: str | None) -> Any:  # noqa: ANN401 - a predicate over texts
+def _matcher(pattern: str | None) -> Any:
     """What tells whether a text holds the pattern; everything passes one that can't be read."""
     try:
         return re.compile(pattern).search if pattern is not None else _anything
@@ -120,10 +121,8 @@ def _bounds(schema: Mapping[str, Any], *, step: int) -> tuple[float, float]:
         high = below if high is None else min(high, below)
     elif below is True and high is not None:
         high -= step
-    if low is None and high is None:
-        return 0, _SPAN
     if low is None:
-        return high - _SPAN, high
+        return (0, _SPAN) if high is None else (high - _SPAN, high)
     return low, low + _SPAN if high is None else high
 
 
@@ -149,7 +148,7 @@ def _time(rng: Random) -> str:
     return f"{rng.randint(0, 23):02}:{rng.randint(0, 59):02}:{rng.randint(0, 59):02}Z"
 
 
-_FORMATS: Mapping[str, Any] = {
+_FORMATS: Mapping[str | None, Callable[[Random], str]] = {
     "date": _date,
     "time": _time,
     "date-time": lambda rng: f"{_date(rng)}T{_time(rng)}",

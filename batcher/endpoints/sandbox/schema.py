@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from random import Random
 from typing import Any, NamedTuple
 
 import jsonschema_rs
 import orjson
 
 from batcher.endpoints.sandbox.clues import Clues
+from batcher.endpoints.sandbox.dice import Dice
+from batcher.endpoints.sandbox.merge import merge, resolve
 from batcher.endpoints.sandbox.scalars import Scalars
 
 __all__ = ["Compiled", "compiled", "instance"]
@@ -32,14 +33,29 @@ _DEPTH_FULL = 4
 # Beyond this one nothing is: the schema demands an infinite instance.
 _DEPTH_MAX = 40
 
+# Keywords that bring other schemas into the one that holds them.
+_JOINED = frozenset(("$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if"))
+
+# An object that says no more than this needs no thought: the usual tool, and so the hot path.
+_ORDINARY = frozenset(
+    ("type", "properties", "required", "additionalProperties", "title", "description", "$schema")
+)
+
 _NOTHING = Clues(())
 
 
 class Compiled(NamedTuple):
-    """A schema and its validator; None where it can't be built, as for a foreign reference."""
+    """A schema, ready.
+
+    Attributes:
+        schema: As JSON values.
+        validator: None where it can't be built, as for a foreign reference.
+        problem: Why it is no schema at all, or None.
+    """
 
     schema: Any
     validator: jsonschema_rs.Validator | None
+    problem: str | None
 
     def allows(self, value: object) -> bool:
         """Whether `value` satisfies the schema, as far as can be told."""
@@ -57,39 +73,57 @@ def _compiled(schema_json: bytes) -> Compiled:
     try:
         validator = jsonschema_rs.validator_for(schema, offline=True, validate_formats=True)
     except (ValueError, jsonschema_rs.ReferencingError):
-        validator = None
-    return Compiled(schema, validator)
+        return Compiled(schema, None, _problem(schema))
+    return Compiled(schema, validator, None)
 
 
-def instance(schema: object, rng: Random, clues: Clues) -> Any:  # noqa: ANN401 - any JSON value
+def _problem(schema: Any) -> str | None:
+    """Say what keyword is wrong.
+
+    Without `$schema`: a metaschema that isn't known would be fetched.
+    """
+    if isinstance(schema, dict):
+        schema = {key: value for key, value in schema.items() if key != "$schema"}
+    try:
+        jsonschema_rs.meta.validate(schema)
+    except jsonschema_rs.ValidationError as error:
+        return "/".join(map(str, error.instance_path)) or "the schema itself"
+    return None
+
+
+def instance(schema: object | Compiled, dice: Dice, clues: Clues) -> Any:
     """Return a value that satisfies `schema`; the best effort where none is found.
 
+    What is no schema at all gives `{}`.
+
     Args:
-        schema: A JSON Schema of any draft.
-        rng: Seeded by the caller; the result depends on nothing else.
+        schema: A JSON Schema of any draft, compiled or not.
+        dice: The result depends on them, the schema and the clues alone.
         clues: Values that the messages hold.
     """
-    ready = compiled(schema)
-    value: Any = None
-    for attempt in range(_TRIES):
+    ready = schema if isinstance(schema, Compiled) else compiled(schema)
+    value: Any = {}
+    for attempt in range(0 if ready.problem else _TRIES):
         found = clues if attempt < _TRIES // 2 else _NOTHING
-        value = _Sampler(ready.schema, rng, found).make(ready.schema, "", 0)
+        walk = _Sampler(ready.schema, dice, found, full=attempt % 2 == 0)
+        value = walk.make(ready.schema, "", 0)
         if ready.allows(value):
             break
     return value
 
 
 class _Sampler:
-    """One walk over one schema."""
+    """One walk over one schema; a `full` one leaves out no property at the top."""
 
-    __slots__ = ("_rng", "_root", "_scalars")
+    __slots__ = ("_dice", "_full", "_root", "_scalars")
 
-    def __init__(self, root: object, rng: Random, clues: Clues) -> None:
+    def __init__(self, root: object, dice: Dice, clues: Clues, *, full: bool) -> None:
+        self._full = full
         self._root = root
-        self._rng = rng
-        self._scalars = Scalars(rng, clues)
+        self._dice = dice
+        self._scalars = Scalars(dice, clues)
 
-    def make(self, schema: object, name: str, depth: int) -> Any:  # noqa: ANN401 - any JSON value
+    def make(self, schema: object, name: str, depth: int) -> Any:
         """Make a value for `schema`, which stands under the property `name`."""
         if not isinstance(schema, Mapping) or depth > _DEPTH_MAX:
             return self._scalars.string(name, {}) if schema is True else None
@@ -98,32 +132,36 @@ class _Sampler:
             return flat["const"]
         if isinstance(flat.get("enum"), list) and flat["enum"]:
             return self._scalars.member(flat["enum"])
-        match self._type(flat):
-            case "object":
-                return self._object(flat, depth)
-            case "array":
-                return self._array(flat, name, depth)
-            case "integer":
-                return self._scalars.integer(name, flat)
-            case "number":
-                return self._scalars.number(name, flat)
-            case "boolean":
-                return self._rng.random() < 0.5  # noqa: PLR2004 - a coin
-            case "null":
-                return None
-        return self._scalars.string(name, flat)
+        return self._typed(self._type(flat), flat, name, depth)
 
-    def _flatten(self, schema: Mapping[str, Any], depth: int) -> dict[str, Any]:
+    def _typed(self, kind: str, flat: Mapping[str, Any], name: str, depth: int) -> Any:
+        if kind == "string":
+            return self._scalars.string(name, flat)
+        if kind == "object":
+            return self._object(flat, depth)
+        if kind == "array":
+            return self._array(flat, name, depth)
+        if kind == "boolean":
+            return self._dice.rng.random() < 0.5  # noqa: PLR2004 - a coin
+        if kind == "null":
+            return None
+        scalars = self._scalars
+        make = {"integer": scalars.integer, "number": scalars.number}.get(kind, scalars.string)
+        return make(name, flat)
+
+    def _flatten(self, schema: Mapping[str, Any], depth: int) -> Mapping[str, Any]:
         """Merge references, `allOf` and one branch each of the choices into one schema."""
+        if _JOINED.isdisjoint(schema):
+            return schema
         flat = dict(schema)
         for _ in range(_DEPTH_MAX):
             if (ref := flat.pop("$ref", flat.pop("$dynamicRef", None))) is not None:
-                flat = _merge(self._resolve(ref), flat)
+                flat = merge(resolve(self._root, ref), flat)
             elif (parts := flat.pop("allOf", None)) is not None:
                 for part in parts:
-                    flat = _merge(flat, part)
+                    flat = merge(flat, part)
             elif (branches := flat.pop("anyOf", None) or flat.pop("oneOf", None)) is not None:
-                flat = _merge(flat, self._branch(branches, depth))
+                flat = merge(flat, self._branch(branches, depth))
             elif (condition := flat.pop("if", None)) is not None:
                 flat = self._conditional(flat, condition)
             else:
@@ -132,39 +170,22 @@ class _Sampler:
 
     def _conditional(self, flat: dict[str, Any], condition: object) -> dict[str, Any]:
         then, otherwise = flat.pop("then", {}), flat.pop("else", {})
-        if self._rng.random() < 0.5:  # noqa: PLR2004 - a coin
-            return _merge(_merge(flat, condition), then)
-        return _merge(flat, otherwise)
+        if self._dice.rng.random() < 0.5:  # noqa: PLR2004 - a coin
+            return merge(merge(flat, condition), then)
+        return merge(flat, otherwise)
 
     def _branch(self, branches: Sequence[object], depth: int) -> object:
         """Choose a branch: any but null at first, one that ends when deep."""
         kept = [b for b in branches if not (isinstance(b, Mapping) and b.get("type") == "null")]
         if depth > _DEPTH_FULL:
             kept = [b for b in branches if b"$ref" not in orjson.dumps(b)]
-        return self._rng.choice(kept or list(branches))
-
-    def _resolve(self, ref: object) -> object:
-        """Follow a reference within the schema; one that leads elsewhere gives `{}`."""
-        if not isinstance(ref, str) or not ref.startswith("#"):
-            return {}
-        if ref[1:] and not ref.startswith("#/"):
-            return _anchor(self._root, ref[1:]) or {}
-        at: Any = self._root
-        for step in ref[2:].split("/") if len(ref) > 1 else ():
-            step = step.replace("~1", "/").replace("~0", "~")  # noqa: PLW2901 - RFC 6901
-            if isinstance(at, list) and step.isdecimal() and int(step) < len(at):
-                at = at[int(step)]
-            elif isinstance(at, Mapping) and step in at:
-                at = at[step]
-            else:
-                return {}
-        return at
+        return self._dice.rng.choice(kept or list(branches))
 
     def _type(self, flat: Mapping[str, Any]) -> str:
         """The type to make: the schema's, or the one that its keywords speak of."""
         named = flat.get("type")
         if isinstance(named, list):
-            named = self._rng.choice([t for t in named if t != "null"] or ["null"])
+            named = self._dice.rng.choice([t for t in named if t != "null"] or ["null"])
         if isinstance(named, str):
             return named
         for kind, keywords in _KEYWORDS.items():
@@ -174,6 +195,10 @@ class _Sampler:
 
     def _object(self, flat: Mapping[str, Any], depth: int) -> dict[str, Any]:
         properties = flat.get("properties", {})
+        if depth == 0 and self._full and _ORDINARY.issuperset(flat):
+            made = {name: self.make(sub, name, 1) for name, sub in properties.items()}
+            if made.keys() >= set(flat.get("required", ())):
+                return made
         names = self._names(flat, properties, depth)
         extra = flat.get("additionalProperties", True)
         made = {}
@@ -191,9 +216,11 @@ class _Sampler:
     ) -> list[str]:
         """Which properties to make: the required ones, and some of the others, in their order."""
         wanted = set(flat.get("required", ()))
-        if depth <= _DEPTH_FULL:
-            share = 1 / (depth + 1)
-            wanted.update(name for name in properties if self._rng.random() < share)
+        if depth == 0 and self._full:
+            wanted.update(properties)
+        elif depth <= _DEPTH_FULL:
+            share = 1 / (depth + 2)
+            wanted.update(name for name in properties if self._dice.rng.random() < share)
         dependent = {**flat.get("dependencies", {}), **flat.get("dependentRequired", {})}
         for name in list(wanted):
             needs = dependent.get(name)
@@ -217,7 +244,7 @@ class _Sampler:
 
     def _array(self, flat: Mapping[str, Any], name: str, depth: int) -> list[Any]:
         least = flat.get("minItems", 0)
-        more = 0 if depth > _DEPTH_FULL else self._rng.randint(1 if least == 0 else 0, 2)
+        more = 0 if depth > _DEPTH_FULL else self._dice.rng.randint(1 if least == 0 else 0, 2)
         length = min(least + more, flat.get("maxItems", least + more))
         heads = flat.get("prefixItems", [])
         items = flat.get("items", flat.get("additionalItems", True))
@@ -254,58 +281,3 @@ def _by_pattern(flat: Mapping[str, Any], name: str, otherwise: object) -> object
         if jsonschema_rs.is_valid({"pattern": pattern}, name):
             return schema
     return otherwise
-
-
-def _anchor(schema: object, name: str) -> object:
-    """Find the subschema with `$anchor` (or `$dynamicAnchor`, or an old `$id: "#name"`)."""
-    if isinstance(schema, Mapping):
-        if name in (schema.get("$anchor"), schema.get("$dynamicAnchor")):
-            return schema
-        if schema.get("$id") == f"#{name}":
-            return schema
-        inner: Sequence[object] = list(schema.values())
-    else:
-        inner = schema if isinstance(schema, list) else ()
-    return next((found for item in inner if (found := _anchor(item, name)) is not None), None)
-
-
-def _merge(first: object, second: object) -> dict[str, Any]:
-    """The schema that asks for both, as far as two keywords of one name can be joined."""
-    if not isinstance(first, Mapping) or not isinstance(second, Mapping):
-        # `false` allows nothing; the draw fails its check and another one is tried.
-        return dict(
-            second if isinstance(second, Mapping) else first if isinstance(first, Mapping) else {}
-        )
-    merged = dict(first)
-    for key, value in second.items():
-        merged[key] = _join(key, merged[key], value) if key in merged else value
-    return merged
-
-
-def _join(key: str, first: Any, second: Any) -> Any:  # noqa: ANN401 - any JSON value
-    match key:
-        case "required":
-            return [*first, *(name for name in second if name not in first)]
-        case "properties" | "patternProperties" | "$defs":
-            both = {
-                name: {"allOf": [first[name], second[name]]} for name in first if name in second
-            }
-            return {**first, **second, **both}
-        case "enum":
-            return [value for value in first if value in second] or second
-        case "type":
-            narrow = [t for t in _listed(first) if t in _listed(second)] or _listed(second)
-            return narrow[0] if len(narrow) == 1 else narrow
-        case "minimum" | "minLength" | "minItems" | "minProperties" | "exclusiveMinimum":
-            return max(first, second)
-        case "maximum" | "maxLength" | "maxItems" | "maxProperties" | "exclusiveMaximum":
-            return min(first, second)
-        case "items" | "additionalProperties" | "propertyNames" | "contains":
-            return second if first is True or first == second else {"allOf": [first, second]}
-        case "allOf":
-            return [*first, *second]
-    return second
-
-
-def _listed(types: object) -> list[Any]:
-    return types if isinstance(types, list) else [types]

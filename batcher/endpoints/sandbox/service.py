@@ -17,13 +17,14 @@ import orjson
 
 from batcher.endpoints.sandbox.books import Books
 from batcher.endpoints.sandbox.chat import check_stream
-from batcher.endpoints.sandbox.compose import Ask, Choice, compose
+from batcher.endpoints.sandbox.compose import Ask, Choice, Draft, compose
 from batcher.endpoints.sandbox.families import FAMILIES, Family
-from batcher.endpoints.sandbox.faults import FaultPlan, is_status
+from batcher.endpoints.sandbox.faults import CONTENT, SILENT, UNREADABLE, FaultPlan, is_status
+from batcher.endpoints.sandbox.latency import INSTANT
 from batcher.endpoints.sandbox.limits import Limits
 from batcher.endpoints.sandbox.options import SandboxOptions
 from batcher.endpoints.sandbox.refusals import Refusal, bad
-from batcher.endpoints.sandbox.statuses import REFUSALS, bare_status
+from batcher.endpoints.sandbox.statuses import HOLLOW, REFUSALS, bare_status
 from batcher.records import Usage
 
 __all__ = ["Outcome", "Service"]
@@ -36,40 +37,9 @@ _DAY_S = 86_400
 # What `GET /v1/models` lists while any model will do.
 _MODELS = ("gpt-4o", "gpt-4o-mini", "gpt-4.1-nano", "claude-sonnet-4-5", "text-embedding-3-small")
 
-# Faults that change what a good answer says rather than how it is sent.
-_CONTENT = frozenset(
-    (
-        "tool_bad_json",
-        "tool_bad_types",
-        "tool_unknown",
-        "tool_none",
-        "tool_wrong_finish",
-        "answer_schema",
-        "fenced",
-        "length",
-        "refusal",
-        "content_filter",
-    )
-)
-
-# 200s that hold no answer, and what they hold.
-_HOLLOW: Mapping[str, bytes] = {
-    "empty": b"",
-    "blank": b"\n\n\n",
-    "html": b"<html><head><title>Welcome</title></head><body>Welcome</body></html>",
-    "error_in_200": b'{"error":{"message":"Provider returned error","code":502}}',
-    "rate_limit_in_200": b'{"error":{"message":"Rate limited upstream","code":429}}',
-    "quota_in_200": (
-        b'{"error":{"message":"You exceeded your current quota.",'
-        b'"type":"insufficient_quota","code":"insufficient_quota"}}'
-    ),
-}
-
-# Charged answers whose usage the client can't read.
-_UNREADABLE = frozenset(("truncated", "cut_json", "no_usage", "bad_gzip"))
-
-# Faults of the connection, for the server to carry out; these leave nothing to charge.
-_SILENT = frozenset(("reset", "timeout", "garbage", "too_large"))
+# blake2b's own bounds on what distinguishes its uses.
+_PERSON_MAX_BYTES = 16
+_KEY_MAX_BYTES = 64
 
 
 class Outcome(NamedTuple):
@@ -79,16 +49,18 @@ class Outcome(NamedTuple):
         status: HTTP status.
         body: The answer's body.
         headers: Beyond those that every answer has.
+        counted: Whether the books count it: reading them is not counted.
         delay_s: How long it takes, before what load adds.
-        fault: The fault that the server carries out or has been given, or None.
-        key, model: Whom to charge.
+        fault: The fault that the server carries out or that the body holds, or None.
+        key: Whom to charge.
+        model: For what.
         usage: What to charge; None for nothing.
-        answers: Whether a whole HTTP answer is sent at all.
     """
 
     status: int
     body: bytes
     headers: Mapping[str, str]
+    counted: bool = True
     delay_s: float = 0.0
     fault: str | None = None
     key: str = ""
@@ -97,13 +69,24 @@ class Outcome(NamedTuple):
 
     @property
     def silent(self) -> bool:
-        """Whether nothing whole is sent."""
-        return self.fault in _SILENT
+        """Whether no whole answer is sent."""
+        return self.fault in SILENT
 
     @property
     def readable(self) -> bool:
         """Whether the client can read the usage."""
-        return self.fault not in _UNREADABLE
+        return self.fault not in UNREADABLE
+
+
+class _Attempt(NamedTuple):
+    """One request of a family, with what its answer is drawn from."""
+
+    family: Family
+    request: dict[str, Any] | None
+    headers: Mapping[str, str]
+    digest: bytes
+    key: str
+    now_s: float
 
 
 @dataclass(slots=True)
@@ -120,7 +103,7 @@ class Service:
         self.books = Books(self.options)
         self._plan = FaultPlan(self.options.faults, self.options.script)
         self._limits = Limits(self.options)
-        self._seed = str(self.options.seed).encode()[:64]
+        self._seed = str(self.options.seed).encode()[:_KEY_MAX_BYTES]
 
     def decide(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes, *, now_s: float
@@ -128,8 +111,10 @@ class Service:
         """Decide on a request.
 
         Args:
-            method, path: As they came; the path with or without `/v1`.
+            method: As it came.
+            path: With or without `/v1`.
             headers: Case-insensitive.
+            body: Decoded.
             now_s: Seconds since the sandbox began to listen.
         """
         name = path.removeprefix("/v1")
@@ -137,12 +122,13 @@ class Service:
         try:
             if family is None:
                 return self._other(method, name)
-            self.books.total.requests += 1
+            self.books.requests += 1
             if method != "POST":
-                raise _not_allowed(method, path)
+                raise _not_allowed(method)
             key = self._key(headers)
-            self.books.key(key).requests += 1
-            return self._answer(family, name, headers, body, key, now_s=now_s)
+            person = name.encode()[:_PERSON_MAX_BYTES]
+            digest = blake2b(body, digest_size=32, key=self._seed, person=person).digest()
+            return self._answer(_Attempt(family, _json_object(body), headers, digest, key, now_s))
         except Refusal as refusal:
             self.books.errors[refusal.code or refusal.kind] += 1
             told = refusal.body(anthropic=family is not None and family.anthropic)
@@ -150,7 +136,7 @@ class Service:
 
     def refuse_size(self) -> Outcome:
         """Refuse a request whose body was too long to be read."""
-        self.books.total.requests += 1
+        self.books.requests += 1
         self.books.errors["request_too_large"] += 1
         said = f"Maximum content size limit ({self.options.max_body_bytes}) exceeded."
         refusal = Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, said, code="request_too_large")
@@ -158,17 +144,20 @@ class Service:
 
     def _other(self, method: str, name: str) -> Outcome:
         """Serve what is no family: the list of models, the books."""
-        if method == "GET" and name == "/models":
-            return Outcome(HTTPStatus.OK, orjson.dumps(_models(self.options.models or _MODELS)), {})
-        if method == "GET" and name == "/sandbox/books":
-            return Outcome(HTTPStatus.OK, orjson.dumps(self.books.told()), {})
+        models = self.options.models or _MODELS
         model = name.removeprefix("/models/")
-        if method == "GET" and model != name and model in (self.options.models or _MODELS):
-            return Outcome(HTTPStatus.OK, orjson.dumps(_models([model])["data"][0]), {})
-        self.books.total.requests += 1
-        raise Refusal(
-            HTTPStatus.NOT_FOUND, "Invalid URL: there is nothing here.", code="unknown_url"
-        )
+        told: dict[str, Any] | None = None
+        if name == "/models":
+            told = {"object": "list", "data": [_model(known) for known in models]}
+        elif name == "/sandbox/books":
+            told = self.books.told()
+        elif model != name and model in models:
+            told = _model(model)
+        if told is None or method != "GET":
+            self.books.requests += 1
+            said = "Invalid URL: there is nothing here."
+            raise Refusal(HTTPStatus.NOT_FOUND, said, code="unknown_url")
+        return Outcome(HTTPStatus.OK, orjson.dumps(told), {}, counted=False)
 
     def _key(self, headers: Mapping[str, str]) -> str:
         """Return the request's key, once it is known to be one and to have something left."""
@@ -186,7 +175,7 @@ class Service:
         quota = self.options.keys.get(key)
         if quota is None:
             raise REFUSALS["401"](self.options)
-        used = self.books.key(key)
+        used = self.books.of_key(key)
         if (
             (quota.requests is not None and used.charged >= quota.requests)
             or (quota.tokens is not None and used.usage.total_tokens >= quota.tokens)
@@ -195,58 +184,30 @@ class Service:
             raise REFUSALS["insufficient_quota"](self.options)
         return key
 
-    def _answer(
-        self,
-        family: Family,
-        name: str,
-        headers: Mapping[str, str],
-        body: bytes,
-        key: str,
-        *,
-        now_s: float,
-    ) -> Outcome:
+    def _answer(self, attempt: _Attempt) -> Outcome:
         """Answer a request of a family, or let it meet its fault."""
-        hashed = blake2b(body, digest_size=32, key=self._seed, person=name.encode()[:16])
-        digest = hashed.digest()
-        request = _json_object(body)
-        fault = self._fault(request, headers, digest, now_s=now_s)
-        if fault in REFUSALS or (fault is not None and is_status(fault)):
-            self.books.faults[fault] += 1
-            raise REFUSALS[fault](self.options) if fault in REFUSALS else bare_status(fault)
-        if fault in _SILENT or fault in _HOLLOW:
-            self.books.faults[fault] += 1
-            return Outcome(HTTPStatus.OK, _HOLLOW.get(fault, b""), {}, fault=fault)
-        ask = self._read(family, request)
-        return self._composed(family, ask, request, digest, key, fault, now_s=now_s)
+        fault = self._fault(attempt)
+        if fault is not None:
+            if fault in REFUSALS or is_status(fault):
+                self.books.faults[fault] += 1
+                raise REFUSALS[fault](self.options) if fault in REFUSALS else bare_status(fault)
+            if fault in SILENT or fault in HOLLOW:
+                self.books.faults[fault] += 1
+                return Outcome(HTTPStatus.OK, HOLLOW.get(fault, b""), {}, fault=fault)
+        request = _checked(attempt.request)
+        return self._composed(attempt, self._read(attempt.family, request), request, fault)
 
-    def _fault(
-        self,
-        request: Mapping[str, Any] | None,
-        headers: Mapping[str, str],
-        digest: bytes,
-        *,
-        now_s: float,
-    ) -> str | None:
-        at = self.books.total.requests
+    def _fault(self, attempt: _Attempt) -> str | None:
         for outage in self.options.outage:
-            if outage.covers(request=at, now_s=now_s):
+            if outage.covers(request=self.books.requests, now_s=attempt.now_s):
                 return outage.fault
         if not self._plan.active:
             return None
-        return self._plan.next(_row(request or {}, headers), digest)
+        return self._plan.next(_row(attempt.request or {}, attempt.headers), attempt.digest)
 
-    def _read(self, family: Family, request: dict[str, Any] | None) -> Ask:
+    def _read(self, family: Family, request: Mapping[str, Any]) -> Ask:
         """Check a request as the real endpoint does."""
-        if request is None:
-            said = (
-                "We could not parse the JSON body of your request. (HINT: this likely means you "
-                "aren't using your HTTP library correctly.)"
-            )
-            raise bad(said, None, None)
-        model = request.get("model")
-        if not isinstance(model, str) or not model:
-            raise bad("you must provide a model parameter", None, None)
-        check_stream(request)
+        model = request["model"]
         if self.options.models and model not in self.options.models:
             said = f"The model `{model}` does not exist or you do not have access to it."
             raise Refusal(HTTPStatus.NOT_FOUND, said, param="model", code="model_not_found")
@@ -260,48 +221,42 @@ class Service:
         return ask
 
     def _composed(
-        self,
-        family: Family,
-        ask: Ask,
-        request: Mapping[str, Any],
-        digest: bytes,
-        key: str,
-        fault: str | None,
-        *,
-        now_s: float,
+        self, attempt: _Attempt, ask: Ask, request: Mapping[str, Any], fault: str | None
     ) -> Outcome:
-        """Write the answer, admit it, and price its time."""
-        draw = int.from_bytes(digest[:16], "big")
+        """Write the answer, admit it, and say what it costs and how long it takes."""
+        draw = int.from_bytes(attempt.digest[:16], "big")
         choices = self._choices(ask, draw, None)
-        if fault in _CONTENT:
+        if fault in CONTENT:
             spoilt = self._choices(ask, draw, fault)
             fault = None if spoilt == choices else fault
             choices = spoilt
         usage = self._usage(ask, choices)
-        headers = self._limits.admit(key, ask.model, tokens=usage.total_tokens, now_s=now_s)
+        self.books.account(attempt.key, ask.model).requests += 1
+        headers = self._limits.admit(
+            attempt.key, ask.model, tokens=usage.total_tokens, now_s=attempt.now_s
+        )
         if fault is not None:
             self.books.faults[fault] += 1
-        self.books.model(ask.model).requests += 1
-        written = family.write(
-            ask,
-            choices,
-            f"{draw % 2**96:024x}",
-            _CREATED_FROM + draw % _DAY_S,
-            family.usage(usage),
-            request,
-        )
-        delay_s = self.options.latency.at(int.from_bytes(digest[16:24], "big") / 2**64)
-        delay_s += self.options.token_latency_s * usage.completion_tokens
+        family = attempt.family
+        ident, created = f"{draw % 2**96:024x}", _CREATED_FROM + draw % _DAY_S
+        draft = Draft(ask, choices, ident, created, family.usage(usage), request)
         return Outcome(
             HTTPStatus.OK,
-            _spoil(written, family, fault),
+            _spoil(family.write(draft), family, fault),
             headers,
-            delay_s + (self.options.slow_s if fault == "slow" else 0.0),
+            True,
+            self._delay_s(attempt.digest, usage) + (self.options.slow_s if fault == "slow" else 0),
             fault,
-            key,
+            attempt.key,
             ask.model,
             usage,
         )
+
+    def _delay_s(self, digest: bytes, usage: Usage) -> float:
+        if self.options.latency == INSTANT:
+            return self.options.token_latency_s * usage.completion_tokens
+        delay_s = self.options.latency.at(int.from_bytes(digest[16:24], "big") / 2**64)
+        return delay_s + self.options.token_latency_s * usage.completion_tokens
 
     def _choices(self, ask: Ask, draw: int, fault: str | None) -> list[Choice]:
         return compose(
@@ -334,8 +289,23 @@ def _json_object(body: bytes) -> dict[str, Any] | None:
     return request if isinstance(request, dict) else None
 
 
+def _checked(request: dict[str, Any] | None) -> dict[str, Any]:
+    """Check what all families ask for: an object, a model, no streaming."""
+    if request is None:
+        said = (
+            "We could not parse the JSON body of your request. (HINT: this likely means you "
+            "aren't using your HTTP library correctly.)"
+        )
+        raise bad(said, None, None)
+    model = request.get("model")
+    if not isinstance(model, str) or not model:
+        raise bad("you must provide a model parameter", None, None)
+    check_stream(request)
+    return request
+
+
 def _row(request: Mapping[str, Any], headers: Mapping[str, str]) -> str | None:
-    """The name by which a script knows a row."""
+    """Return the name by which a script knows a row."""
     user = request.get("user")
     if isinstance(user, str):
         return user
@@ -354,16 +324,13 @@ def _spoil(written: dict[str, Any], family: Family, fault: str | None) -> bytes:
     return body[: len(body) // 2] if fault == "cut_json" else body
 
 
-def _models(names: tuple[str, ...] | list[str]) -> dict[str, Any]:
-    listed = [
-        {"id": name, "object": "model", "created": _CREATED_FROM, "owned_by": "sandbox"}
-        for name in names
-    ]
-    return {"object": "list", "data": listed}
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": _CREATED_FROM, "owned_by": "sandbox"}
 
 
-def _not_allowed(method: str, path: str) -> Refusal:
-    said = f"Not allowed to {method} on {path}. (HINT: Perhaps you meant to use POST?)"
+def _not_allowed(method: str) -> Refusal:
+    said = f"Not allowed to {method} here. (HINT: Perhaps you meant to use POST?)"
+    headers = {"Allow": "POST"}
     return Refusal(
-        HTTPStatus.METHOD_NOT_ALLOWED, said, code="method_not_supported", headers={"Allow": "POST"}
+        HTTPStatus.METHOD_NOT_ALLOWED, said, code="method_not_supported", headers=headers
     )

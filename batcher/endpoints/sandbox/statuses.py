@@ -11,7 +11,7 @@ from batcher.endpoints.sandbox.limits import duration
 from batcher.endpoints.sandbox.options import SandboxOptions
 from batcher.endpoints.sandbox.refusals import Refusal
 
-__all__ = ["REFUSALS", "HtmlRefusal", "bare_status"]
+__all__ = ["HOLLOW", "REFUSALS", "HtmlRefusal", "bare_status"]
 
 _SLOW = "Rate limit reached. Please slow down."
 _MONEY = "You exceeded your current quota, please check your plan and billing details."
@@ -29,6 +29,19 @@ _SAID: Mapping[str, tuple[str, str | None]] = {
     "502": ("Bad gateway.", None),
     "503": ("The service is unavailable.", None),
     "504": ("The gateway timed out.", None),
+}
+
+# 200s that hold no answer, and what they hold.
+HOLLOW: Mapping[str, bytes] = {
+    "empty": b"",
+    "blank": b"\n\n\n",
+    "html": b"<html><head><title>Welcome</title></head><body>Welcome</body></html>",
+    "error_in_200": b'{"error":{"message":"Provider returned error","code":502}}',
+    "rate_limit_in_200": b'{"error":{"message":"Rate limited upstream","code":429}}',
+    "quota_in_200": (
+        b'{"error":{"message":"You exceeded your current quota.",'
+        b'"type":"insufficient_quota","code":"insufficient_quota"}}'
+    ),
 }
 
 _REDIRECTS_END = 400

@@ -1,11 +1,22 @@
-"""Plain words for answers that nothing in particular is asked of, and how many tokens a text has."""
+"""Plain words for answers of which nothing in particular is asked, and the length of a text."""
 
 from __future__ import annotations
 
 __all__ = ["WORDS", "count_tokens", "prose", "to_tokens"]
 
 WORDS: tuple[str, ...] = tuple(
-    ["about", "above", "again", "answer", "around", "balance", "before", "begin", "between", "bright", "build", "carry", "certain", "change", "circle", "clear", "common", "corner", "country", "course", "cover", "current", "detail", "during", "early", "effect", "enough", "evening", "every", "family", "field", "figure", "finish", "first", "follow", "forest", "future", "garden", "gather", "general", "glass", "ground", "group", "happen", "harbour", "history", "house", "island", "journey", "kitchen", "language", "letter", "light", "little", "manner", "market", "matter", "measure", "middle", "minute", "morning", "mountain", "nature", "number", "office", "order", "paper", "pattern", "people", "picture", "planet", "plenty", "point", "possible", "present", "question", "quiet", "reason", "record", "result", "river", "season", "second", "simple", "single", "sketch", "small", "sound", "spring", "station", "stone", "story", "street", "summer", "system", "table", "thing", "thought", "through", "together", "travel", "valley", "village", "voice", "water", "weather", "window", "winter", "wonder", "world", "write", "yellow"]
+    """
+    about above again answer around balance before begin between bright build carry
+    certain change circle clear common corner country course cover current detail during
+    early effect enough evening every family field figure finish first follow forest
+    future garden gather general glass ground group happen harbour history house island
+    journey kitchen language letter light little manner market matter measure middle
+    minute morning mountain nature number office order paper pattern people picture
+    planet plenty point possible present question quiet reason record result river
+    season second simple single sketch small sound spring station stone story street
+    summer system table thing thought through together travel valley village voice water
+    weather window winter wonder world write yellow
+    """.split()  # noqa: SIM905 - as a list literal it is a hundred lines
 )
 
 # A token of English is about four bytes: openai-cookbook, "How to count tokens".
@@ -33,6 +44,7 @@ def prose(draw: int, *, words: int) -> str:
 
     Args:
         draw: Any large integer; the same gives the same sentence.
+        words: At least 1.
     """
     length = max(4, words * 7)
     start = _PROSE.index(" ", draw % (len(_PROSE) - length - 20)) + 1
