@@ -54,11 +54,10 @@ class Clerk:
         if usage is not None:
             cost = self._price(row.model, usage, time.time())
             spend = Spend(1, 0, usage, cost, cost is None)
+        elif isinstance(outcome, Failure):
+            spend = Spend(1, 1) if outcome.sent else _NO_SPEND
         else:
-            if isinstance(outcome, Failure):
-                spend = Spend(1, 1) if outcome.sent else _NO_SPEND
-            else:
-                spend = Spend(1, int(outcome.status in SUCCESSES))
+            spend = Spend(1, int(outcome.status in SUCCESSES))
         self._ledger.add_spend(row.model, spend)
         return spend
 
