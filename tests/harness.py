@@ -22,13 +22,13 @@ from batcher.cli.streams import SafeStream
 from batcher.records import Progress
 from server import Endpoint
 
-__all__ = ["Job", "Ran", "row", "rows"]
+__all__ = ["Job", "Process", "Ran", "as_lines", "lines_of", "outcome", "row", "rows"]
 
 _PATIENCE_S = 30.0
 
 
 class Ran(NamedTuple):
-    """How a run ended: exit code, the totals on standard output, standard error."""
+    """How a command ended: exit code, the JSON on standard output, standard error."""
 
     code: int
     totals: dict[str, Any]
