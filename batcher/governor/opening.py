@@ -49,7 +49,17 @@ class Opening:
         over: Whether the ceiling or an overload has been reached.
     """
 
-    __slots__ = ("_before", "_borne", "_ceiling", "_growth", "_rounds", "_size", "floor_s", "over", "round_s")
+    __slots__ = (
+        "_before",
+        "_borne",
+        "_ceiling",
+        "_growth",
+        "_rounds",
+        "_size",
+        "floor_s",
+        "over",
+        "round_s",
+    )
 
     def __init__(self, size: int, *, ceiling: int, growth: float | None) -> None:
         self._size = size
@@ -82,7 +92,9 @@ class Opening:
             return self._size
         took_s = max(now_s - tally.began_s, 1e-6)
         late = math.ceil(ROUND_SHARE * self._size) / max(1, tally.answers)
-        slower = took_s * min(LATE_MOST, max(1.0, late)) / max(self.round_s or took_s, ROUND_LEAST_S)
+        slower = (
+            took_s * min(LATE_MOST, max(1.0, late)) / max(self.round_s or took_s, ROUND_LEAST_S)
+        )
         if self.round_s is not None and took_s >= self._most_s():
             return self._overloaded(slower)
         if slower <= EASE:

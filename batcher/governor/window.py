@@ -46,7 +46,18 @@ class Window:
         moved: Set when the opening has taken a step; for the lane to clear.
     """
 
-    __slots__ = ("_cut_s", "_cuts", "_mode", "_tally", "_uncut", "blocked", "hindered", "most", "moved", "size")
+    __slots__ = (
+        "_cut_s",
+        "_cuts",
+        "_mode",
+        "_tally",
+        "_uncut",
+        "blocked",
+        "hindered",
+        "most",
+        "moved",
+        "size",
+    )
 
     def __init__(self, most: int, now_s: float) -> None:
         """Open with `START`, never above `most`."""
@@ -133,7 +144,9 @@ class Window:
             mode.begin(self._tally, now_s, 0)
             return
         before = mode.looked
-        self.size = mode.judge(self._tally, now_s, in_flight, used=self.blocked and not self.hindered)
+        self.size = mode.judge(
+            self._tally, now_s, in_flight, used=self.blocked and not self.hindered
+        )
         if mode.looked != before:
             self.blocked = self.hindered = False
             if mode.failed_share < SURGE_OVER_SHARE:
