@@ -1,7 +1,7 @@
 """An endpoint that keeps books of every request, in a thread of the test's own process.
 
-What it answers to a request is drawn from a hash of it: most succeed, some fail first or for good.
-Every answer reports a number of tokens that no other answer has, so that sums can't agree by chance.
+What it answers to a request is drawn from a hash of it: most succeed, some fail first or for ever.
+Every answer reports a number of tokens that no other has, so that sums can not agree by chance.
 """
 
 from __future__ import annotations

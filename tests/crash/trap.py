@@ -1,4 +1,4 @@
-"""`python trap.py CALL NUMBER HOW ARGS...`: batcher, killed at a chosen call of the operating system.
+"""`python trap.py CALL NUMBER HOW ARGS...`: batcher, killed at a chosen operating system call.
 
 CALL is a function of `os`; of its calls that touch the job's folder (named by `TRAP_FOLDER`) the
 NUMBERth is the last: HOW is `before`, `after`, or `torn` for a write of which half is carried out.
@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 
@@ -36,7 +37,7 @@ def _arm(call: str, number: int, how: str, folder: str) -> None:
 def _touches(target: Any, folder: str) -> bool:
     if isinstance(target, int):
         try:
-            target = os.readlink(f"/proc/self/fd/{target}")
+            target = Path(f"/proc/self/fd/{target}").readlink()
         except OSError:
             return False
     path = os.path.realpath(os.fspath(target))
