@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from batcher.checks import Checker
 from batcher.codec import RowParser
 from batcher.journal import State
 from batcher.plan import make_plan
@@ -38,7 +39,7 @@ def check(settings: Settings) -> CheckReport:
     """
     source = Source(settings.source, limit=settings.limit)
     try:
-        roster = Roster(RowParser.of(settings), State.empty())
+        roster = Roster(RowParser.of(settings, Checker()), State.empty())
         plan = make_plan(source, roster, stopped=lambda: False)
     finally:
         source.close()

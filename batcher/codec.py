@@ -16,7 +16,8 @@ from typing import Any, Final, Protocol, Self
 
 import orjson
 
-from batcher.records import BadRow, Result, Row
+from batcher.checks import CLAIM_FIELDS, Checker
+from batcher.records import BadRow, Result, Row, RowError
 from batcher.settings import Settings
 from batcher.spend import spend_bytes
 from batcher.template import Template
@@ -56,6 +57,7 @@ class RowParser:
         render: The job's template, which makes every row data; or None.
         id_field: The data field that names the row.
         carry: Fields copied into the result.
+        fault: Says why the answers to a row with these claims could never be checked.
     """
 
     def __init__(
@@ -66,15 +68,17 @@ class RowParser:
         render: Renderer | None = None,
         id_field: str | None = None,
         carry: tuple[str, ...] = (),
+        fault: Callable[[Mapping[str, Any]], RowError | None] | None = None,
     ) -> None:
         self._url = url
         self._defaults = dict(defaults or {})
         self._render = render
         self._id_field = id_field or "custom_id"
         self._carry = carry
+        self._fault = fault
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
+    def of(cls, settings: Settings, checker: Checker) -> Self:
         """Make the parser that a job asks for.
 
         Raises:
@@ -86,6 +90,7 @@ class RowParser:
             render=None if settings.template is None else Template(settings.template),
             id_field=settings.id_field,
             carry=settings.carry,
+            fault=checker.fault if settings.check_answers else None,
         )
 
     def parse(self, line: int, raw: bytes) -> Row | BadRow:
@@ -108,6 +113,9 @@ class RowParser:
             return BadRow(line, custom_id, "stream_not_supported", message)
         except ValueError as error:
             return _invalid(line, custom_id, str(error))
+        claims = _claims(body)
+        if claims is not None and self._fault is not None and (why := self._fault(claims)):
+            return BadRow(line, custom_id, why.code, f"line {line}: {why.message}")
         sent = orjson.dumps(body)
         if b"+" in sent and _BIG_FLOAT.search(sent) and _has_huge_integer(raw):
             return _invalid(line, custom_id, "an integer in it does not fit into 64 bits")
@@ -120,7 +128,7 @@ class RowParser:
             sent,
             body.get("model") or "",
             self._carried(fields) if self._carry else b"",
-            _claims(body),
+            claims,
             _max_output_tokens(body),
         )
 
@@ -263,10 +271,9 @@ def _has_huge_integer(raw: bytes) -> bool:
 
 
 def _claims(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    if body.get("tools") or body.get("response_format"):
-        names = ("tools", "tool_choice", "response_format")
-        return {name: body[name] for name in names if body.get(name) is not None}
-    return None
+    if body.keys().isdisjoint(CLAIM_FIELDS):
+        return None
+    return {name: body[name] for name in CLAIM_FIELDS if body.get(name)} or None
 
 
 def _max_output_tokens(body: Mapping[str, Any]) -> int | None:

@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import anyio
 
 from batcher import __version__
+from batcher.checks import AnswerRule, Checker
 from batcher.clerk import Clerk, timestamp
 from batcher.codec import RowParser
 from batcher.daemon import in_daemon
@@ -33,6 +34,7 @@ from batcher.monitor import Monitor, status_object
 from batcher.plan import Plan, make_plan, require_same_job
 from batcher.pricesource import load_pricer
 from batcher.records import Progress, StopReason
+from batcher.report.labels import agreement
 from batcher.retry import RetryPolicy
 from batcher.roster import Roster
 from batcher.settings import Settings, target_url
@@ -147,7 +149,8 @@ class _Run:
     async def go(self) -> Outcome:
         """Do the whole of it."""
         settings = self._settings
-        parser = RowParser.of(settings)
+        self._checker = Checker(AnswerRule.from_table(settings.answer))
+        parser = RowParser.of(settings, self._checker)
         self._lock.write(status_object(None))
         if settings.fresh:
             for path in self._paths.set_aside():
@@ -163,7 +166,7 @@ class _Run:
                 return await self._stopped(journal, source, plan)
             gone = [] if plan is None else self._refuse(journal, plan)
             if journal.totals and plan is not None and not plan.lines and not gone:
-                return Outcome(journal.totals, None, "")
+                return await self._outcome(journal.totals)
             journal.begin()
             for entry in gone:
                 journal.state.prune(entry)
@@ -223,7 +226,13 @@ class _Run:
         )
         clerk = Clerk(journal, endpoint=settings.endpoint, price=self._pricer.price)
         policy = RetryPolicy(settings.max_attempts, give_up_after_s=settings.give_up_after_s)
-        settler = Settler(policy=policy, governor=governor, clerk=clerk, switch=switch)
+        settler = Settler(
+            policy=policy,
+            governor=governor,
+            clerk=clerk,
+            switch=switch,
+            checker=self._checker if settings.check_answers else None,
+        )
         async with AsyncExitStack() as stack:
             base_url = settings.base_url
             if self._known and self._known.served:
@@ -315,7 +324,7 @@ class _Run:
             if complete:
                 totals = self._totals(journal)
                 await journal.publish(totals, ordered=self._settings.ordered)
-                return Outcome(totals, None, "")
+                return await self._outcome(totals)
         except StorageError as error:
             self._switch.throw(StopReason.STORAGE, str(error))
         return await self._stopped(journal, source, plan, feed)
@@ -355,6 +364,14 @@ class _Run:
             return None
         left = await in_daemon(partial(_count_rows, source, lambda: self._switch.urgent))
         return None if left is None else max(0, left - feed.taken) + open_rows
+
+    async def _outcome(self, totals: dict[str, Any]) -> Outcome:
+        """Tell of a finished job; with known labels, also how many were met."""
+        gold = self._settings.answer.get("gold")
+        if gold is None:
+            return Outcome(totals, None, "")
+        agreed = await in_daemon(partial(agreement, self._paths.output, gold=gold))
+        return Outcome(totals, None, "", agreed)
 
     def _totals(
         self,

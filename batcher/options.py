@@ -120,6 +120,11 @@ OPTIONS: tuple[Option, ...] = (
         _ROWS, otherwise="all rows", commands=("run", "check"),
     ),
     Option(
+        "check_answers", BOOLEAN,
+        "Count an answer as a success only if it has the shape that the row asks for",
+        _ROWS,
+    ),
+    Option(
         "strict", BOOLEAN, "Check the whole source first; send nothing if any row is bad", _ROWS,
     ),
     Option(

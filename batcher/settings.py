@@ -81,6 +81,7 @@ class Settings:
     ordered: bool = False
     limit: int | None = None
     strict: bool = False
+    check_answers: bool = True
     retry_failed: bool = False
     resend: bool = False
     prune: bool = False

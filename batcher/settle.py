@@ -13,7 +13,8 @@ from typing import Any, Final
 
 import orjson
 
-from batcher.answers import NOT_JSON, family_of, read_usage
+from batcher.answers import NOT_JSON, Family, family_of, read_usage
+from batcher.checks import Checker
 from batcher.clerk import Clerk
 from batcher.governor import Governor, Outcome
 from batcher.hints import rate_headers
@@ -50,15 +51,23 @@ class Settler:
         governor: Told of every attempt.
         clerk: Writes down what comes of it.
         switch: Thrown where no row can succeed.
+        checker: Holds answers against what rows claim; None where that is not wanted.
     """
 
     def __init__(
-        self, *, policy: RetryPolicy, governor: Governor, clerk: Clerk, switch: StopSwitch
+        self,
+        *,
+        policy: RetryPolicy,
+        governor: Governor,
+        clerk: Clerk,
+        switch: StopSwitch,
+        checker: Checker | None = None,
     ) -> None:
         self._policy = policy
         self._governor = governor
         self._clerk = clerk
         self._switch = switch
+        self._checker = checker
         self._learn_at_s = 0.0
         # The refusal that every result so far has been, and how often; None once one was not.
         self._refusal: tuple[str, int] | None = ("", 0)
@@ -93,9 +102,18 @@ class Settler:
         task.spend = spend if task.spend is None else task.spend.plus(spend)
         if isinstance(verdict, Accept):
             self._refusal = None
-            self._clerk.finish(task, outcome, answer)
+            self._accept(task, outcome, answer, family)
             return None
         return self._not_accepted(task, outcome, answer, verdict, now_s)
+
+    def _accept(self, task: Task, outcome: Reply | Failure, answer: Any, family: Family) -> None:
+        """Write a usable answer down: a success where it has the shape that the row asks for."""
+        if self._checker is None:
+            self._clerk.finish(task, outcome, answer)
+            return
+        error, _, extra, _ = self._checker.check(task.row.claims, answer, family=family)
+        code, message = error or ("", "")
+        self._clerk.finish(task, outcome, answer, code=code, message=message, extra=extra)
 
     def _not_accepted(
         self,

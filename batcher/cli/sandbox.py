@@ -76,7 +76,7 @@ __all__ = ["sandbox"]
     is_flag=True,
     help="Say where it listens as a line of JSON on standard output.",
 )
-def sandbox(  # noqa: PLR0913 - one for each flag
+def sandbox(
     *,
     port: int,
     host: str,
@@ -84,13 +84,13 @@ def sandbox(  # noqa: PLR0913 - one for each flag
     faults: tuple[str, ...],
     list_faults: bool,
     as_json: bool,
-    **given: Any,  # noqa: ANN401 - click's
+    **given: Any,
 ) -> None:
     """Serve an endpoint on this machine that answers like the real one, and fails when asked to.
 
     Its books are at /v1/sandbox/books. Any API key will do unless the options name some.
     """
-    from batcher.endpoints.sandbox import SandboxOptions  # noqa: PLC0415 - only when asked for
+    from batcher.endpoints.sandbox import SandboxOptions
 
     if list_faults:
         return _tell_faults()
@@ -103,7 +103,7 @@ def sandbox(  # noqa: PLR0913 - one for each flag
 
 
 def _tell_faults() -> None:
-    from batcher.endpoints.sandbox.faults import FAULTS  # noqa: PLC0415 - only when asked for
+    from batcher.endpoints.sandbox.faults import FAULTS
 
     width = max(map(len, FAULTS))
     click.echo(f"{'300 to 599':<{width}}  that HTTP status")
@@ -132,7 +132,7 @@ def _fault(given: str) -> tuple[str, float]:
 
 
 def _run(options: SandboxOptions, *, host: str, port: int, as_json: bool) -> None:
-    from batcher.endpoints.sandbox.loop import (  # noqa: PLC0415 - only when it serves
+    from batcher.endpoints.sandbox.loop import (
         new_event_loop,
         settle_memory,
     )
@@ -147,7 +147,7 @@ def _run(options: SandboxOptions, *, host: str, port: int, as_json: bool) -> Non
 
 async def _serve(options: SandboxOptions, *, host: str, port: int, as_json: bool) -> None:
     """Serve until SIGINT or SIGTERM, then say what was served."""
-    from batcher.endpoints.sandbox import serve  # noqa: PLC0415 - loads aiohttp
+    from batcher.endpoints.sandbox import serve
 
     over = asyncio.Event()
     loop = asyncio.get_running_loop()

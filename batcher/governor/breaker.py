@@ -7,7 +7,6 @@ a time leaves, and whoever answers anything, even a refusal, is back.
 
 from __future__ import annotations
 
-
 __all__ = ["Breaker", "Spell"]
 
 # One row can be the cause of its own 502; three rows are not.

@@ -175,7 +175,7 @@ class Climbing:
 
     def _trial_seen(self, look: Look, tally: Tally, now_s: float) -> None:
         base = self._base
-        assert base is not None  # noqa: S101  # a trial is made from a base that was looked at
+        assert base is not None  # a trial is made from a base that was looked at
         high, low = (base, look) if self._down else (look, base)
         change, error = contrast(high, low)
         margin = change - GAIN_SHARE * math.log(high.size / low.size)

@@ -81,8 +81,7 @@ class Window:
         """Count an answer or a failure; refusals for rate are none of the window's business."""
         tally = self._tally
         if seq >= tally.from_seq:
-            if latency_s > tally.clip_s:
-                latency_s = tally.clip_s
+            latency_s = min(latency_s, tally.clip_s)
             tally.answers += 1
             tally.good += good
             tally.sum_s += latency_s

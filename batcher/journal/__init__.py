@@ -2,7 +2,7 @@
 
 from batcher.journal.files import Lock, Paths, is_locked, read_status
 from batcher.journal.journal import Journal
-from batcher.journal.lines import Kept, RunNote, read_line
+from batcher.journal.lines import Kept, RunNote, read_line, read_ours
 from batcher.journal.state import State
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "State",
     "is_locked",
     "read_line",
+    "read_ours",
     "read_status",
 ]

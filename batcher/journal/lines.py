@@ -16,7 +16,16 @@ import orjson
 from batcher.records import Spend
 from batcher.spend import read_spend
 
-__all__ = ["RETRY_MARK", "Kept", "RetryMark", "RunNote", "encode_run_note", "read_line", "run_note"]
+__all__ = [
+    "RETRY_MARK",
+    "Kept",
+    "RetryMark",
+    "RunNote",
+    "encode_run_note",
+    "read_line",
+    "read_ours",
+    "run_note",
+]
 
 _HEAD: Final = re.compile(rb'\{"(id|object)":"([^"]*)","custom_id":("(?:[^"\\]|\\.)*"|null)')
 _OURS: Final = b',"batcher":{'
@@ -91,7 +100,7 @@ def read_line(raw: bytes) -> Kept | RunNote | RetryMark | None:
 
 
 def _kept(raw: bytes, head: re.Match[bytes]) -> Kept:
-    ours = _ours(raw)
+    ours = read_ours(raw)
     return Kept(
         orjson.loads(head[3]),
         head[1] == b"id",
@@ -106,12 +115,16 @@ def _kept(raw: bytes, head: re.Match[bytes]) -> Kept:
     )
 
 
-def _ours(raw: bytes) -> dict[str, Any]:
+def read_ours(raw: bytes) -> dict[str, Any]:
+    """Read the `batcher` object of a result line, given without its line end.
+
+    Empty where it has none: the totals.
+    """
     at = raw.rfind(_OURS)
     try:
         found: dict[str, Any] = orjson.loads(raw[at + len(_OURS) - 1 : -1])
     except orjson.JSONDecodeError:
-        found = orjson.loads(raw)["batcher"]
+        found = orjson.loads(raw).get("batcher", {})
     return found
 
 

@@ -40,7 +40,7 @@ async def serve(
         port: Port to bind; 0 for a free one.
     """
     # The options are wanted without aiohttp, whose import is most of a command's start.
-    from batcher.endpoints.sandbox.server import listen  # noqa: PLC0415 - the options are wanted without aiohttp
+    from batcher.endpoints.sandbox.server import listen
 
     async with listen(options or SandboxOptions(), host=host, port=port) as server:
         yield server
@@ -53,7 +53,7 @@ async def serve_child(options: SandboxOptions | None = None) -> AsyncIterator[Ch
     Raises:
         BatcherError: It did not come up.
     """
-    from batcher.endpoints import child  # noqa: PLC0415 - the options are wanted without aiohttp
+    from batcher.endpoints import child
 
     config = orjson.dumps((options or SandboxOptions()).to_mapping())
     async with child.serve(__name__, ready_timeout_s=_READY_TIMEOUT_S, config=config) as up:

@@ -162,7 +162,7 @@ def _check_answered(at: int, due: set[str]) -> None:
         raise bad(said, f"messages.[{at}].role", None)
 
 
-def _schema(response_format: Any, messages: Sequence[Any]) -> Any:  # noqa: ANN401 - any JSON value
+def _schema(response_format: Any, messages: Sequence[Any]) -> Any:
     """Return the schema that the answer must satisfy, or None for free text."""
     if response_format is None:
         return None
@@ -183,7 +183,7 @@ def _schema(response_format: Any, messages: Sequence[Any]) -> Any:  # noqa: ANN4
     return read_json_schema(response_format.get("json_schema"), "response_format.json_schema")
 
 
-def read_json_schema(described: Any, where: str) -> Any:  # noqa: ANN401 - any JSON value
+def read_json_schema(described: Any, where: str) -> Any:
     """Check `{"name", "schema"}` and return the schema."""
     if described is None:
         raise missing(where)

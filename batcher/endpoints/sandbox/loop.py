@@ -11,7 +11,7 @@ __all__ = ["new_event_loop", "settle_memory"]
 def new_event_loop() -> asyncio.AbstractEventLoop:
     """Return a new uvloop, or asyncio's own loop where uvloop isn't built (Windows)."""
     try:
-        import uvloop  # noqa: PLC0415 - not on every platform
+        import uvloop
     except ImportError:
         return asyncio.new_event_loop()
     return uvloop.new_event_loop()

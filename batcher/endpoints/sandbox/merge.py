@@ -52,7 +52,7 @@ def merge(first: object, second: object) -> dict[str, Any]:
     return merged
 
 
-def _join(key: str, first: Any, second: Any) -> Any:  # noqa: ANN401, PLR0911 - any JSON value; a case a keyword
+def _join(key: str, first: Any, second: Any) -> Any:  # noqa: PLR0911 - any JSON value; a case a keyword
     match key:
         case "required":
             return [*first, *(name for name in second if name not in first)]

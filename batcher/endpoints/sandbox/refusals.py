@@ -79,7 +79,7 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, not an error of ours
         headers: More headers of the answer.
     """
 
-    def __init__(  # noqa: PLR0913 - the fields of the wire format
+    def __init__(
         self,
         status: int,
         message: str,

@@ -51,11 +51,11 @@ def matching(pattern: str, rng: Random, *, min_length: int = 0) -> str | None:
     return text
 
 
-def _all(items: Any, rng: Random, groups: dict[int, str], least: int) -> str:  # noqa: ANN401 - the parser's own nodes, a case each
+def _all(items: Any, rng: Random, groups: dict[int, str], least: int) -> str:
     return "".join(_one(str(op), arg, rng, groups, least) for op, arg in items)
 
 
-def _one(op: str, arg: Any, rng: Random, groups: dict[int, str], least: int) -> str:  # noqa: ANN401, C901, PLR0911 - the parser's own nodes, a case each
+def _one(op: str, arg: Any, rng: Random, groups: dict[int, str], least: int) -> str:  # noqa: C901, PLR0911 - the parser's own nodes, a case each
     match op:
         case "LITERAL":
             return chr(arg)
@@ -85,7 +85,7 @@ def _one(op: str, arg: Any, rng: Random, groups: dict[int, str], least: int) -> 
     return ""
 
 
-def _class(items: Any) -> str:  # noqa: ANN401 - the parser's own nodes, a case each
+def _class(items: Any) -> str:
     """The characters of a class such as `[a-z_]`; printable ones for a negated one."""
     negated = bool(items) and str(items[0][0]) == "NEGATE"
     chars: list[str] = []

@@ -95,7 +95,7 @@ class Scalars:
         return value if low <= value <= high and _inside(schema, value) else (low + high) / 2
 
 
-def _matcher(pattern: str | None) -> Any:  # noqa: ANN401 - a predicate over texts
+def _matcher(pattern: str | None) -> Any:
     """What tells whether a text holds the pattern; everything passes one that can't be read."""
     try:
         return re.compile(pattern).search if pattern is not None else _anything

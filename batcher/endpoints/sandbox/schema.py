@@ -77,7 +77,7 @@ def _compiled(schema_json: bytes) -> Compiled:
     return Compiled(schema, validator, None)
 
 
-def _problem(schema: Any) -> str | None:  # noqa: ANN401 - any JSON value
+def _problem(schema: Any) -> str | None:
     """Say what keyword is wrong.
 
     Without `$schema`: a metaschema that isn't known would be fetched.
@@ -91,7 +91,7 @@ def _problem(schema: Any) -> str | None:  # noqa: ANN401 - any JSON value
     return None
 
 
-def instance(schema: object | Compiled, dice: Dice, clues: Clues) -> Any:  # noqa: ANN401 - any JSON value
+def instance(schema: object | Compiled, dice: Dice, clues: Clues) -> Any:
     """Return a value that satisfies `schema`; the best effort where none is found.
 
     What is no schema at all gives `{}`.
@@ -123,7 +123,7 @@ class _Sampler:
         self._dice = dice
         self._scalars = Scalars(dice, clues)
 
-    def make(self, schema: object, name: str, depth: int) -> Any:  # noqa: ANN401 - any JSON value
+    def make(self, schema: object, name: str, depth: int) -> Any:
         """Make a value for `schema`, which stands under the property `name`."""
         if not isinstance(schema, Mapping) or depth > _DEPTH_MAX:
             return self._scalars.string(name, {}) if schema is True else None
@@ -134,7 +134,7 @@ class _Sampler:
             return self._scalars.member(flat["enum"])
         return self._typed(self._type(flat), flat, name, depth)
 
-    def _typed(self, kind: str, flat: Mapping[str, Any], name: str, depth: int) -> Any:  # noqa: ANN401 - any JSON value
+    def _typed(self, kind: str, flat: Mapping[str, Any], name: str, depth: int) -> Any:
         if kind == "string":
             return self._scalars.string(name, flat)
         if kind == "object":

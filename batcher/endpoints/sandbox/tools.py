@@ -38,7 +38,7 @@ def _compiled_tools(tools_json: bytes, *, nested: bool) -> tuple[Tool, ...]:
     )
 
 
-def _tool(where: str, tool: Any, *, nested: bool) -> Tool:  # noqa: ANN401 - any JSON value
+def _tool(where: str, tool: Any, *, nested: bool) -> Tool:
     refusals.mapping(where, tool)
     if nested and tool.get("function") is None:
         raise missing(f"{where}.function")
@@ -98,7 +98,7 @@ def read_tool_choice(choice: object, tools: Sequence[Tool]) -> str:
     return _named_choice(choice, tools)
 
 
-def _named_choice(choice: Any, tools: Sequence[Tool]) -> str:  # noqa: ANN401 - any JSON value
+def _named_choice(choice: Any, tools: Sequence[Tool]) -> str:
     kind = choice.get("type")
     if kind in ("none", "auto", "any", "required"):
         return "required" if kind == "any" else str(kind)
