@@ -32,7 +32,7 @@ from batcher.journal import Journal, Lock, Paths, RunNote
 from batcher.journal.index import DONE, SEEN
 from batcher.monitor import Monitor, status_object
 from batcher.plan import Plan, make_plan, require_same_job
-from batcher.pricesource import load_pricer
+from batcher.pricing import load_pricer
 from batcher.records import Progress, StopReason
 from batcher.report.labels import agreement
 from batcher.retry import RetryPolicy

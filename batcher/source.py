@@ -150,8 +150,7 @@ class Source:
 
     def close(self) -> None:
         """Close the file; standard input stays open."""
-        if self._file.fileno() != sys.stdin.fileno():
-            self._file.close()
+        self._file.close()
 
     def _start(self) -> None:
         self._stream = _decompressed(self.path, self._file)
