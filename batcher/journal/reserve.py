@@ -77,7 +77,7 @@ class Reserve:
 
 @cache
 def _fallocate() -> Callable[[int, int, int], int] | None:
-    """Find the system's call: file, offset and length to an error number; None where it has none."""
+    """Find the call: file, offset and length to an error number; None where there is none."""
     if sys.platform != "linux":
         return None
     libc = ctypes.CDLL(None, use_errno=True)
