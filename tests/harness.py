@@ -20,7 +20,7 @@ from batcher.cli.faults import run_safely
 from batcher.cli.progress import LineWatch
 from batcher.cli.streams import SafeStream
 from batcher.records import Progress
-from server import Endpoint
+from tests.server import Endpoint
 
 __all__ = ["Job", "Ran", "row", "rows"]
 

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from batcher.records import Hold, Progress
-from harness import Job, row, rows
-from server import Does, Endpoint, Move, Say, Seen, refusal, usage_of
+from tests.harness import Job, row, rows
+from tests.server import Does, Endpoint, Move, Say, Seen, refusal, usage_of
 
 OVER_64_MIB = 64 * 1024 * 1024 + 1
 

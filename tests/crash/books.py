@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from crash.endpoint import Served
+from tests.crash.endpoint import Served
 
 
 class Entry(NamedTuple):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from crash.job import Figures
+from tests.crash.job import Figures
 
 _TOTAL = pytest.StashKey[Figures]()
 

@@ -25,8 +25,8 @@ import orjson
 
 from batcher.codec import RowParser
 from batcher.records import Row
-from crash.books import Entry, Kept, read
-from crash.endpoint import Endpoint, Served
+from tests.crash.books import Entry, Kept, read
+from tests.crash.endpoint import Endpoint, Served
 
 # A run that takes longer hangs. The longest real wait is a backoff of a few seconds.
 HANG_S = 60.0

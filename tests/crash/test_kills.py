@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from crash.endpoint import Endpoint
-from crash.job import Figures, Job, Kill, SourceRow, bad_row, good_row
+from tests.crash.endpoint import Endpoint
+from tests.crash.job import Figures, Job, Kill, SourceRow, bad_row, good_row
 
 Reckon = Callable[[Figures], None]
 
