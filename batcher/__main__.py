@@ -1,5 +1,23 @@
 """`python -m batcher` is `batcher`."""
 
-from batcher.cli import main
+from __future__ import annotations
 
-main()
+from typing import NoReturn
+
+__all__ = ["main"]
+
+# 128 + SIGINT, as shells have it.
+_INTERRUPTED = 130
+
+
+def main() -> NoReturn:
+    """Load the command line and run it; an interrupt while it loads leaves no traceback."""
+    try:
+        from batcher.cli import main as command_line
+    except KeyboardInterrupt:
+        raise SystemExit(_INTERRUPTED) from None
+    command_line()
+
+
+if __name__ == "__main__":
+    main()

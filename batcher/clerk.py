@@ -14,7 +14,7 @@ from batcher.codec import encode_attempt, encode_result
 from batcher.journal import Journal
 from batcher.journal.index import DONE, FAILED
 from batcher.records import BadRow, Failure, Reply, Result, Row, RowError, Spend, Usage
-from batcher.refusals import SUCCESSES
+from batcher.retry.refusals import SUCCESSES
 from batcher.roster import Member
 from batcher.task import Task
 

@@ -195,7 +195,7 @@ class Engine:
                 continue
             tokens = len(row.body) * self._tokens_per_byte
             task = Task(member, row, self._governor.lane(row.model, now_s), tokens)
-            if member.changed or member.paid:
+            if member.paid:
                 task.spend = self._clerk.earlier(member)
             if not self._ready.get(row.model) and self._admit(task, now_s):
                 return task

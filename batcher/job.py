@@ -25,14 +25,14 @@ from batcher.codec import RowParser
 from batcher.daemon import in_daemon
 from batcher.endpoints import find, serve
 from batcher.engine import Engine
-from batcher.errors import StorageError
+from batcher.errors import BatcherError, StorageError
 from batcher.feed import Feed
 from batcher.governor import Governor, Limits
-from batcher.journal import Journal, Lock, Paths, RunNote
+from batcher.journal import Journal, Lock, Paths, RunNote, ScanHalted
 from batcher.journal.index import DONE, SEEN
 from batcher.monitor import Monitor, status_object
 from batcher.plan import Plan, make_plan, require_same_job
-from batcher.pricesource import load_pricer
+from batcher.pricing import load_pricer
 from batcher.records import Progress, StopReason
 from batcher.report.labels import agreement
 from batcher.retry import RetryPolicy
@@ -43,13 +43,20 @@ from batcher.source import Source
 from batcher.stop import StopSwitch
 from batcher.transport import SessionTransport, Transport
 
-__all__ = ["Outcome", "Watch", "run"]
+__all__ = ["BrokenOffError", "InterruptedRunError", "Outcome", "Watch", "run"]
 
 _TICK_S: Final = 0.25
 _STATUS_EVERY_S: Final = 1.0
 
 # Files that a run needs besides its connections.
 _OTHER_FILES: Final = 64
+
+# Room kept on the disk for what is in flight when it fills up: 8,000 tokens or so for each answer.
+_RESERVE_BYTES: Final = 4 * 1024 * 1024
+_ANSWER_BYTES: Final = 32 * 1024
+
+# timeout(1) signals its child and then the child's whole group: one stop, told twice.
+_ECHO_S: Final = 0.3
 
 # Longest time spent, when a run stops, on counting the rows that were not read.
 _COUNT_MOST_S: Final = 5.0
@@ -59,6 +66,18 @@ _SIGNALS: Final = {
     signal.SIGTERM: (StopReason.SIGTERM, "asked to stop (SIGTERM)"),
     signal.SIGHUP: (StopReason.SIGHUP, "the terminal is gone (SIGHUP)"),
 }
+
+
+class BrokenOffError(BatcherError):
+    """A second signal ended the run before it had read what stands there."""
+
+    exit_code = StopReason.SIGTERM.exit_code
+
+
+class InterruptedRunError(BrokenOffError):
+    """The same by SIGINT."""
+
+    exit_code = StopReason.SIGINT.exit_code
 
 
 class Watch(Protocol):
@@ -107,7 +126,8 @@ async def run(
     Args:
         settings: The job.
         watch: Told how it goes.
-        signals: Whether SIGINT, SIGTERM and SIGHUP stop it; only in the main thread.
+        signals: Whether SIGINT, SIGTERM and SIGHUP stop it; only in the main thread. They are
+            ignored once it has ended.
         switch: Stops it when thrown.
 
     Raises:
@@ -152,14 +172,13 @@ class _Run:
         self._checker = Checker(AnswerRule.from_table(settings.answer))
         parser = RowParser.of(settings, self._checker)
         self._lock.write(status_object(None))
-        if settings.fresh:
-            for path in self._paths.set_aside():
-                self._log(f"what was there is kept as {path.name}")
-        journal = await in_daemon(partial(Journal, self._paths, durability=settings.durability))
+        journal = await self._open_journal()
         source = None
         try:
             retries = self._take_back_failures(journal)
             source = await self._open_source(journal)
+            if source is None:
+                return await self._stopped(journal, None, None)
             roster = Roster(parser, journal.state)
             plan = await self._plan(journal, source, roster)
             if self._switch.thrown:
@@ -167,9 +186,7 @@ class _Run:
             gone = [] if plan is None else self._refuse(journal, plan)
             if journal.totals and plan is not None and not plan.lines and not gone:
                 return await self._outcome(journal.totals)
-            journal.begin()
-            for entry in gone:
-                journal.state.prune(entry)
+            self._begin(journal, plan, gone)
             if retries:
                 journal.mark_retry()
             feed = Feed(source, roster, plan)
@@ -179,6 +196,36 @@ class _Run:
             if source is not None:
                 source.close()
             journal.close()
+
+    async def _open_journal(self) -> Journal:
+        settings = self._settings
+        try:
+            return await in_daemon(
+                partial(
+                    Journal,
+                    self._paths,
+                    durability=settings.durability,
+                    fresh=settings.fresh,
+                    reserve_bytes=max(_RESERVE_BYTES, settings.concurrency * _ANSWER_BYTES),
+                    halted=lambda: self._switch.urgent,
+                )
+            )
+        except ScanHalted:
+            interrupted = self._switch.reason is StopReason.SIGINT
+            raise (InterruptedRunError if interrupted else BrokenOffError)(
+                self._switch.message
+            ) from None
+
+    def _begin(self, journal: Journal, plan: Plan | None, gone: list[int]) -> None:
+        """Make ready to write; take back what the source no longer asks for."""
+        for name in journal.begin():
+            self._log(f"what was there is kept as {name}")
+        if journal.failure is not None:
+            self._switch.throw(StopReason.STORAGE, str(journal.failure))
+        for entry in plan.changed_entries if plan else ():
+            journal.state.reopen(entry)
+        for entry in gone:
+            journal.state.prune(entry)
 
     def _take_back_failures(self, journal: Journal) -> bool:
         """Reopen what failed, where that is newly asked; say whether there was any."""
@@ -193,12 +240,19 @@ class _Run:
     def _reads_twice(self, journal: Journal) -> bool:
         return len(journal.state.index) > 0 or self._settings.strict
 
-    async def _open_source(self, journal: Journal) -> Source:
+    async def _open_source(self, journal: Journal) -> Source | None:
+        """Open the source; None where the run was stopped first: a pipe may never say a word."""
         spool = self._paths.output.parent if self._reads_twice(journal) else None
         settings = self._settings
-        return await in_daemon(
-            partial(Source, settings.source, limit=settings.limit, spool_into=spool)
+        opening = asyncio.ensure_future(
+            in_daemon(partial(Source, settings.source, limit=settings.limit, spool_into=spool))
         )
+        while not opening.done() and not self._switch.thrown:
+            await asyncio.wait([opening], timeout=_TICK_S)
+        if not opening.done():
+            opening.cancel()
+            return None
+        return opening.result()
 
     async def _plan(self, journal: Journal, source: Source, roster: Roster) -> Plan | None:
         if not self._reads_twice(journal):
@@ -330,7 +384,7 @@ class _Run:
         return await self._stopped(journal, source, plan, feed)
 
     async def _stopped(
-        self, journal: Journal, source: Source, plan: Plan | None, feed: Feed | None = None
+        self, journal: Journal, source: Source | None, plan: Plan | None, feed: Feed | None = None
     ) -> Outcome:
         """Leave word of a run that stopped, and say how far the job is."""
         reason, message = self._switch.reason, self._switch.message
@@ -352,11 +406,11 @@ class _Run:
         return Outcome(totals, reason, message)
 
     async def _pending(
-        self, journal: Journal, source: Source, plan: Plan | None, feed: Feed | None
+        self, journal: Journal, source: Source | None, plan: Plan | None, feed: Feed | None
     ) -> int | None:
         """Count the rows without a result; None where the rest of the source can't be counted."""
         open_rows = _open_rows(journal)
-        if feed is None:
+        if feed is None or source is None:
             return None if plan is None else open_rows
         if plan is not None or feed.ended:
             return open_rows
@@ -443,12 +497,20 @@ def _transport(settings: Settings, base_url: str) -> SessionTransport:
 def _obeyed(
     signals: Mapping[signal.Signals, tuple[StopReason, str]], switch: StopSwitch
 ) -> Iterator[None]:
-    """Let signals throw the switch; a second one makes it urgent."""
+    """Let signals throw the switch; a second one makes it urgent.
+
+    Afterwards they stay ignored: how the run ended is settled, and only has to be told.
+    """
     loop = asyncio.get_running_loop()
+    heard_s = -math.inf
 
     def obey(reason: StopReason, text: str) -> None:
-        switch.urgent = switch.thrown
-        switch.throw(reason, text)
+        nonlocal heard_s
+        now_s = time.monotonic()
+        if now_s - heard_s > _ECHO_S:
+            heard_s = now_s
+            switch.urgent = switch.urgent or switch.thrown
+            switch.throw(reason, text)
 
     # What the caller had ignored (nohup) stays ignored.
     heard = [number for number in signals if signal.getsignal(number) is not signal.SIG_IGN]
@@ -459,3 +521,4 @@ def _obeyed(
     finally:
         for number in heard:
             loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)

@@ -36,7 +36,8 @@ class Plan:
             which of its like it is (0 for a row with an id).
         total: All rows of the job.
         bad: How many rows can't be sent; `bad_rows` are the first of them.
-        changed: Rows whose result is of another request; `changed_paid` of them were paid for.
+        changed_entries: Of each row whose result is of another request; `changed_paid` of them
+            were paid for.
         matched: Rows that the journal knew.
     """
 
@@ -46,7 +47,7 @@ class Plan:
     total: int = 0
     bad: int = 0
     bad_rows: list[BadRow] = field(default_factory=list)
-    changed: int = 0
+    changed_entries: array[int] = field(default_factory=lambda: array("I"))
     changed_paid: int = 0
     matched: int = 0
 
@@ -75,7 +76,7 @@ def make_plan(source: Source, roster: Roster, *, stopped: Callable[[], bool]) ->
                 if len(plan.bad_rows) < _SHOWN_BAD_ROWS:
                     plan.bad_rows.append(member.row)
             if member.changed:
-                plan.changed += 1
+                plan.changed_entries.append(member.entry)
                 plan.changed_paid += member.paid
             if not member.standing:
                 plan.lines.append(line.number)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import Job
-from server import Endpoint
+from tests.harness import Job
+from tests.server import Endpoint
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from batcher.cli.faults import run_safely
 from batcher.cli.progress import LineWatch
 from batcher.cli.streams import SafeStream
 from batcher.records import Progress
-from server import Endpoint
+from tests.server import Endpoint
 
 __all__ = ["Job", "Process", "Ran", "as_lines", "lines_of", "outcome", "row", "rows"]
 
@@ -194,9 +194,7 @@ class Process:
 def as_lines(lines: Iterable[Any]) -> bytes:
     """Write JSON Lines: dicts as JSON, texts and bytes as they are."""
     texts = [line if isinstance(line, str | bytes) else json.dumps(line) for line in lines]
-    return b"".join(
-        (text.encode() if isinstance(text, str) else text) + b"\n" for text in texts
-    )
+    return b"".join((text.encode() if isinstance(text, str) else text) + b"\n" for text in texts)
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:

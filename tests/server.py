@@ -225,9 +225,7 @@ class Endpoint:
         move = moves[min(seen.attempt, len(moves)) - 1]
         return move if isinstance(move, Say | Does) else move(seen)
 
-    async def _do(
-        self, request: web.Request, seen: Seen, move: Say | Does
-    ) -> web.StreamResponse:
+    async def _do(self, request: web.Request, seen: Seen, move: Say | Does) -> web.StreamResponse:
         if isinstance(move, Say):
             return self._say(seen, move)
         if move is Does.WAIT:
@@ -324,9 +322,7 @@ def completion(seen: Seen) -> bytes:
     return json.dumps(answer, indent=2).encode()
 
 
-def refusal(
-    status: int, code: str | None = None, *, message: str = "no", **headers: str
-) -> Say:
+def refusal(status: int, code: str | None = None, *, message: str = "no", **headers: str) -> Say:
     """A refusal in OpenAI's shape; `retry_after="1"` becomes the header `retry-after`."""
     error = {"error": {"message": message, "type": "invalid_request_error", "code": code}}
     named = {name.replace("_", "-"): value for name, value in headers.items()}

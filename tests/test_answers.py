@@ -258,7 +258,7 @@ def test_usage_in_normal_form(family: Family, usage: Any, expected: Usage) -> No
     "answer",
     [
         None,
-        NOT_JSON,
+        pytest.param(NOT_JSON, id="no JSON"),
         [],
         "text",
         {},

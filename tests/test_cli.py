@@ -20,7 +20,7 @@ from batcher.cli import COMMANDS, group
 from batcher.cli.faults import run_safely
 from batcher.cli.inputs import LocalZone
 from batcher.records import BadRow, Hold, Progress, Spend, StopReason, Usage
-from batcher.values import deadline_unix
+from batcher.settings.values import deadline_unix
 
 if TYPE_CHECKING:
     from collections.abc import Callable

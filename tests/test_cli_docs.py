@@ -10,9 +10,9 @@ import pytest
 from batcher import errors
 from batcher.cli import COMMANDS
 from batcher.cli.faults import EXIT_BUG, EXIT_INTERRUPTED, EXIT_USAGE
-from batcher.options import GROUPS, OPTIONS, Option
 from batcher.records import StopReason
-from batcher.schema import default_text
+from batcher.settings.options import GROUPS, OPTIONS, Option
+from batcher.settings.schema import default_text
 
 DOCS = Path(__file__).parents[1] / "docs"
 COMMAND_LINE = (DOCS / "command-line.md").read_text("utf-8")
@@ -92,7 +92,7 @@ def test_examples_of_job_files_are_valid(tmp_path: Path) -> None:
     """Each TOML example in the documents passes the check of its keys."""
     import tomllib
 
-    from batcher.layers import gather
+    from batcher.settings.layers import gather
 
     examples = re.findall(r"```toml\n(.*?)```", JOB_FILE + COMMAND_LINE, re.DOTALL)
     assert examples

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from batcher.hints import RateHeaders, firm_wait_s, rate_headers, should_retry, told_wait_s
+from batcher.retry.hints import RateHeaders, firm_wait_s, rate_headers, should_retry, told_wait_s
 
 NOW_UNIX = 1_795_000_000.0
 

@@ -18,12 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batcher.errors import UsageError
-from batcher.pricelist import BuiltInList
-from batcher.pricesource import load_pricer
-from batcher.pricetable import PriceTable
-from batcher.pricing import Pricer
+from batcher.pricing import Pricer, load_pricer
+from batcher.pricing.builtin import BuiltInList
+from batcher.pricing.table import PriceTable
+from batcher.pricing.tariff import Rates, Step, Tariff
 from batcher.records import Usage
-from batcher.tariff import Rates, Step, Tariff
 
 DOCS = Path(__file__).parent.parent / "docs" / "prices.md"
 PROVIDERS: Sequence[Provider] = get_snapshot().providers
@@ -178,7 +177,7 @@ def test_the_list_names_its_version() -> None:
 def test_the_list_is_imported_with_the_first_question() -> None:
     """Making a pricer imports no price list; warming it does."""
     code = (
-        "import sys; from batcher.pricesource import load_pricer; pricer = load_pricer('list'); "
+        "import sys; from batcher.pricing import load_pricer; pricer = load_pricer('list'); "
         "print('genai_prices' in sys.modules); pricer.warm(); print('genai_prices' in sys.modules)"
     )
     done = subprocess.run(

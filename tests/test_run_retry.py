@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from batcher.records import Hold, Progress
-from harness import Job, row, rows
-from server import Does, Endpoint, Move, Say, Seen, refusal, usage_of
+from tests.harness import Job, row, rows
+from tests.server import Does, Endpoint, Move, Say, Seen, refusal, usage_of
 
 OVER_64_MIB = 64 * 1024 * 1024 + 1
 
@@ -300,7 +300,8 @@ def test_wait_longer_than_patience(job: Job, endpoint: Endpoint) -> None:
 
 
 @pytest.mark.parametrize(
-    "refused", [pytest.param(refusal(429), id="429"), pytest.param(refusal(429, "slow_down"), id="slow")]
+    "refused",
+    [pytest.param(refusal(429), id="429"), pytest.param(refusal(429, "slow_down"), id="slow")],
 )
 def test_refused_for_rate_for_too_long(job: Job, endpoint: Endpoint, refused: Say) -> None:
     """Nothing but refusals for rate for --give-up-after stops the run, and fails no row."""

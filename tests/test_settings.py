@@ -13,13 +13,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import batcher
-from batcher import addresses, credentials, forms, jobfile, layers, options, schema, values
-from batcher.addresses import origin_of
 from batcher.errors import UsageError
-from batcher.jobfile import read_job, read_key
-from batcher.options import OPTIONS
-from batcher.settings import Settings, Surroundings, resolve, target_url
-from batcher.values import UnfitError, deadline_unix, seconds
+from batcher.settings import (
+    Settings,
+    Surroundings,
+    addresses,
+    credentials,
+    forms,
+    jobfile,
+    layers,
+    options,
+    resolve,
+    schema,
+    target_url,
+    values,
+)
+from batcher.settings.addresses import origin_of
+from batcher.settings.jobfile import read_job, read_key
+from batcher.settings.options import OPTIONS
+from batcher.settings.values import UnfitError, deadline_unix, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -462,8 +474,10 @@ def test_misspelt_variables() -> None:
 
 def test_schema_file_is_derived() -> None:
     """The schema for editors is the one that the table gives."""
-    path = Path(batcher.__file__).with_name("job.schema.json")
-    made = "python -c 'from batcher.schema import job_schema_text as t; print(t(), end=\"\")'"
+    path = Path(batcher.__file__).parent / "settings" / "job.schema.json"
+    made = (
+        "python -c 'from batcher.settings.schema import job_schema_text as t; print(t(), end=\"\")'"
+    )
     assert path.read_text("utf-8") == schema.job_schema_text(), f"{made} > {path.name}"
 
 

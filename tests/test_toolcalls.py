@@ -10,8 +10,15 @@ from typing import Any
 
 import orjson
 import pytest
-from corpus.answers import CASES, Case
-from corpus.forms import (
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batcher import checks
+from batcher.answers import Family, family_of
+from batcher.checks import CLAIM_FIELDS, AnswerRule, Checked, Checker, Code
+from batcher.errors import UsageError
+from tests.corpus.answers import CASES, Case
+from tests.corpus.forms import (
     DATE,
     DATE_SCHEMA,
     GOOD,
@@ -29,13 +36,6 @@ from corpus.forms import (
     tool,
     typed,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-
-from batcher import checks
-from batcher.answers import Family, family_of
-from batcher.checks import CLAIM_FIELDS, AnswerRule, Checked, Checker, Code
-from batcher.errors import UsageError
 
 SECRET = "Zanzibar"
 

@@ -6,7 +6,12 @@ import json
 from typing import Any
 
 import pytest
-from corpus.forms import (
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batcher.answers import Family
+from batcher.checks import lenient_json, repair_messages
+from tests.corpus.forms import (
     DATE,
     GOOD,
     answers,
@@ -19,11 +24,6 @@ from corpus.forms import (
     says,
     use,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-
-from batcher.answers import Family
-from batcher.checks import lenient_json, repair_messages
 
 COMPLAINT = 'tool_calls[0] x: the arguments: "order_id" is a required property'
 

@@ -8,14 +8,14 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batcher.jobfile import read_job, read_key
-from batcher.layers import misspelt_variables
 from batcher.settings import Settings, Surroundings, resolve
+from batcher.settings.jobfile import read_job, read_key
+from batcher.settings.layers import misspelt_variables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from batcher.settings import NamedEndpoint
+    from batcher.settings.resolve import NamedEndpoint
 
 __all__ = ["LocalZone", "is_job_file", "settings_for", "variable_notes"]
 

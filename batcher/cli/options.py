@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batcher.options import GROUPS, OPTIONS, Option
-from batcher.schema import default_text
+from batcher.settings.options import GROUPS, OPTIONS, Option
+from batcher.settings.schema import default_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable

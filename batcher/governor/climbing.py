@@ -26,6 +26,8 @@ FIRST_STEP = 2
 GAIN_SHARE = 0.1
 # Standard errors by which a difference must stand out.
 CLEAR_Z = 1.6
+# A step smaller than so many standard errors would be judged by luck.
+VISIBLE_Z = 2.0
 # A difference that could not be more than this is not worth another answer: the sign decides.
 AT_STAKE = 0.05
 # The answers after which the sign decides in any case, and the rounds for large windows.
@@ -35,7 +37,14 @@ ROUNDS_MOST = 4
 ANSWERS_LEAST = 10
 # A base is looked at for two rounds, and for at least this many answers.
 BASE_ROUNDS = 2
-BASE_ANSWERS_LEAST = 24
+BASE_ANSWERS_LEAST = 16
+# A look does not count before this many of its own mean latencies have passed since the change: the
+# requests that the change slowed down must be among those that answered.
+SETTLED = 1.5
+# A step that brought this share of what it could: the endpoint is far from its best, go faster.
+FAR_SHARE = 0.7
+# Latency this many times the lowest seen: go down first, and far.
+DEEP_RATIO = 2.0
 # Failed trials cost throughput: rests between them double up to this many times the first, which
 # leaves a trial of three rounds at 87% one in ten: a hundredth.
 REST_MOST = 16
@@ -66,6 +75,8 @@ class Climbing:
 
     __slots__ = (
         "_base",
+        "_changed_s",
+        "_deep_tried",
         "_down",
         "_from_seq",
         "_most",
@@ -90,6 +101,8 @@ class Climbing:
         self._step = FIRST_STEP
         self._rest = 1
         self._from_seq = 0
+        self._changed_s = 0.0
+        self._deep_tried = 0
         self.floor_s = floor_s
         self.mean_s = mean_s
         self.looked = 0
@@ -99,6 +112,7 @@ class Climbing:
         """Let the size take effect; requests that left before `next_seq` never count."""
         self._from_seq = max(self._from_seq, next_seq)
         self._phase = Phase.DRAIN
+        self._changed_s = now_s
         tally.reset(now_s, from_seq=self._from_seq, due_s=now_s)
 
     def judge(self, tally: Tally, now_s: float, in_flight: int, *, used: bool) -> int:
@@ -106,15 +120,20 @@ class Climbing:
         if self._phase is Phase.DRAIN:
             if in_flight <= self._now():
                 self._phase = Phase.WARM
+                self._changed_s = now_s
                 tally.reset(now_s, from_seq=self._from_seq, due_s=now_s + (self.mean_s or 0.0))
         elif self._phase is Phase.WARM:
             self._look_on(tally, now_s)
         elif not used:
             self._idle(tally, now_s)
-        elif self._trial is None:
-            self._base_seen(tally.look(self._size, now_s), tally, now_s)
         else:
-            self._trial_seen(tally.look(self._trial, now_s), tally, now_s)
+            look = tally.look(self._now(), now_s)
+            if now_s - self._changed_s < SETTLED * look.mean_s:
+                self._look_on(tally, now_s)
+            elif self._trial is None:
+                self._base_seen(look, tally, now_s)
+            else:
+                self._trial_seen(look, tally, now_s)
         return self._now()
 
     def _now(self) -> int:
@@ -156,8 +175,11 @@ class Climbing:
         self.floor_s = min(self.floor_s * FLOOR_DRIFT, look.mean_s)
 
     def _try_next(self, tally: Tally, now_s: float) -> None:
-        queued = (self.mean_s or 0.0) > QUEUE_RATIO * self.floor_s
-        may_fall = self._size > 1 and (queued or self._rest == REST_MOST)
+        queue = (self.mean_s or 0.0) / self.floor_s
+        if queue > DEEP_RATIO and self._deep_tried != self._size:
+            self._deep_tried = self._size
+            self._down, self._step = True, len(STEPS) - 1
+        may_fall = self._size > 1 and (queue > QUEUE_RATIO or self._rest == REST_MOST)
         may_rise = self._size < self._most
         if self._down and not may_fall and may_rise:
             self._down = False
@@ -166,12 +188,21 @@ class Climbing:
         if not (may_fall if self._down else may_rise):
             self._look_on(tally, now_s)
             return
-        factor = STEPS[self._step]
+        factor = STEPS[max(self._step, self._visible_step())]
         if self._down:
             self._trial = min(self._size - 1, math.ceil(self._size / factor))
         else:
             self._trial = min(self._most, max(self._size + 1, int(self._size * factor)))
         self.begin(tally, now_s, 0)
+
+    def _visible_step(self) -> int:
+        """Return the smallest step whose effect can be told from the noise in an affordable look."""
+        base = self._base
+        assert base is not None  # noqa: S101  # steps are taken from a base that was looked at
+        answers = max(ANSWERS_MOST, ROUNDS_MOST * base.size) / 2
+        error = math.sqrt(base.spread2 * (1 / base.answers + 1 / answers))
+        visible = (math.log(step) >= VISIBLE_Z * error for step in STEPS)
+        return next((index for index, seen in enumerate(visible) if seen), len(STEPS) - 1)
 
     def _trial_seen(self, look: Look, tally: Tally, now_s: float) -> None:
         base = self._base
@@ -187,10 +218,14 @@ class Climbing:
         if (margin < 0) if self._down else (margin > 0):
             self._size, self._base = look.size, look
             self._trial = None
-            self._step = min(self._step + 1, len(STEPS) - 1)
+            share = abs(change) / math.log(high.size / low.size)
+            self._step = min(self._step + 1, len(STEPS) - 1) if share > FAR_SHARE else 0
             self._rest = 1
             self._try_next(tally, now_s)
             return
+        if self._down:
+            # A smaller size was not quicker: there is no queue, and the floor was a lucky spell.
+            self.floor_s = max(self.floor_s, look.mean_s)
         self._trial = None
         self._step = 0
         self._rest = min(self._rest * 2, REST_MOST)

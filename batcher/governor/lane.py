@@ -144,6 +144,7 @@ class Lane:
         if gov.metered or self._pace is not None or self._tokens is not None:
             wait_s = self._meter(tokens, now_s)
             if wait_s > 0.0:
+                self.window.hindered |= self._pace_hold is Hold.RATE
                 return self._held(self._pace_hold, max(wait_s, WAIT_LEAST_S), now_s)
         if retry:
             wait_s = self._retry_wait_s(now_s)

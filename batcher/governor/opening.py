@@ -24,9 +24,14 @@ ROUND_SHARE = 0.75
 GROWTH_LEAST = 1.5
 # It is overload when throughput grew by less than the root of what the size grew by, and in any case
 # when the round took twice as long: the climb finds what else there is at less risk. Few answers are
-# a poor measure: a quantile of n exponential latencies is off by about 1.5 / sqrt(n) at times.
+# a poor measure: of n exponential latencies by up to 2.5 / sqrt(n), once in fifty rounds.
 SLOWER_MOST = 2.0
-SLOWER_NOISE = 1.5
+SLOWER_NOISE = 2.5
+# A round cut short is taken to need the time that the rest would take at its pace, up to so many times
+# what it took: answers of equal length come all at once.
+LATE_MOST = 4.0
+# Rounds that took no longer than this times those before were borne with ease.
+EASE = 1.5
 # Beyond its best an endpoint takes time as (n / best) ** e, e from 1 (a mere queue) to 2 (a
 # throughput that falls as fast as the load grows); this is the middle.
 OVERLOAD_EXPONENT = 1.5
@@ -44,11 +49,22 @@ class Opening:
         over: Whether the ceiling or an overload has been reached.
     """
 
-    __slots__ = ("_before", "_ceiling", "_growth", "_rounds", "_size", "floor_s", "over", "round_s")
+    __slots__ = (
+        "_before",
+        "_borne",
+        "_ceiling",
+        "_growth",
+        "_rounds",
+        "_size",
+        "floor_s",
+        "over",
+        "round_s",
+    )
 
     def __init__(self, size: int, *, ceiling: int, growth: float | None) -> None:
         self._size = size
         self._before = size
+        self._borne = size
         self._ceiling = ceiling
         self._growth = GROWTH if growth is None else growth
         self._rounds = 0.0
@@ -75,10 +91,14 @@ class Opening:
         if not used:
             return self._size
         took_s = max(now_s - tally.began_s, 1e-6)
-        late = max(1.0, math.ceil(ROUND_SHARE * self._size) / max(1, tally.answers))
-        slower = took_s * late / max(self.round_s or took_s, ROUND_LEAST_S)
+        late = math.ceil(ROUND_SHARE * self._size) / max(1, tally.answers)
+        slower = (
+            took_s * min(LATE_MOST, max(1.0, late)) / max(self.round_s or took_s, ROUND_LEAST_S)
+        )
         if self.round_s is not None and took_s >= self._most_s():
             return self._overloaded(slower)
+        if slower <= EASE:
+            self._borne = self._size
         self._average(took_s)
         self.floor_s = min(self.floor_s, tally.sum_s / max(1, tally.answers))
         if self._size >= self._ceiling:
@@ -103,5 +123,6 @@ class Opening:
     def _overloaded(self, slower: float) -> int:
         """Fall back to what the time of the round says that the endpoint bears."""
         self.over = True
-        self._size = max(1, int(self._size / max(1.0, slower) ** (1 / OVERLOAD_EXPONENT)))
+        borne = int(self._size / max(1.0, slower) ** (1 / OVERLOAD_EXPONENT))
+        self._size = max(self._borne, borne)
         return self._size

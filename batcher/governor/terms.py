@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import NamedTuple
 
-from batcher.hints import RateHeaders
+from batcher.retry.hints import RateHeaders
 
 __all__ = ["Limits", "Outcome", "Permit", "RateHeaders"]
 

@@ -40,18 +40,31 @@ class Window:
 
     Attributes:
         size: What may be in flight now.
-        blocked: Set by the lane when the window alone kept a request from leaving; a window that
-            does not bind is neither judged nor grown.
+        blocked: Set by the lane when the window alone kept a request from leaving.
+        hindered: Set by the lane when a limit on the rate did. A window that does not bind, or not
+            alone, is neither judged nor grown.
         moved: Set when the opening has taken a step; for the lane to clear.
     """
 
-    __slots__ = ("_cut_s", "_cuts", "_mode", "_tally", "_uncut", "blocked", "most", "moved", "size")
+    __slots__ = (
+        "_cut_s",
+        "_cuts",
+        "_mode",
+        "_tally",
+        "_uncut",
+        "blocked",
+        "hindered",
+        "most",
+        "moved",
+        "size",
+    )
 
     def __init__(self, most: int, now_s: float) -> None:
         """Open with `START`, never above `most`."""
         self.most = most
         self.size = min(START, most)
         self.blocked = False
+        self.hindered = False
         self.moved = False
         self._cuts = 0
         self._uncut = 0
@@ -110,7 +123,7 @@ class Window:
         self._restart(now_s, next_seq)
 
     def _restart(self, now_s: float, next_seq: int) -> None:
-        self.blocked = False
+        self.blocked = self.hindered = False
         self._mode.begin(self._tally, now_s, next_seq)
 
     def _judge(self, now_s: float, in_flight: int, next_seq: int) -> None:
@@ -121,7 +134,7 @@ class Window:
                 self._tally.due_answers, self._tally.due_s = math.inf, least_s
                 return
             self.moved = True
-            self.size = mode.judge(self._tally, now_s, used=self.blocked)
+            self.size = mode.judge(self._tally, now_s, used=self.blocked and not self.hindered)
             if not mode.over:
                 self._restart(now_s, next_seq)
                 return
@@ -131,9 +144,11 @@ class Window:
             mode.begin(self._tally, now_s, 0)
             return
         before = mode.looked
-        self.size = mode.judge(self._tally, now_s, in_flight, used=self.blocked)
+        self.size = mode.judge(
+            self._tally, now_s, in_flight, used=self.blocked and not self.hindered
+        )
         if mode.looked != before:
-            self.blocked = False
+            self.blocked = self.hindered = False
             if mode.failed_share < SURGE_OVER_SHARE:
                 self._cuts = 0
 

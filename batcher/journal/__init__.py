@@ -3,6 +3,7 @@
 from batcher.journal.files import Lock, Paths, is_locked, read_status
 from batcher.journal.journal import Journal
 from batcher.journal.lines import Kept, RunNote, read_line, read_ours
+from batcher.journal.scan import ScanHalted
 from batcher.journal.state import State
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Lock",
     "Paths",
     "RunNote",
+    "ScanHalted",
     "State",
     "is_locked",
     "read_line",

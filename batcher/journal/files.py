@@ -40,19 +40,24 @@ class Paths:
 
     def check(self) -> None:
         """Raise `UsageError` unless an output can stand here."""
-        if self.output.is_dir() or (self.output.exists() and not self.output.is_file()):
-            raise UsageError(f"the output {self.output} is not a file")
+        with usage_errors(f"the output {self.output} can't be looked at"):
+            if self.output.exists() and not self.output.is_file():
+                raise UsageError(f"the output {self.output} is not a file")
         with usage_errors(f"the output's folder {self.output.parent} can't be made"):
             self.output.parent.mkdir(parents=True, exist_ok=True)
 
     def set_aside(self) -> list[Path]:
-        """Rename what is there to `.bak`, never over an older one; return the new names."""
+        """Keep what is there as `.bak`, never over an older one; return the new names.
+
+        The output stays where it is, too, until a new one replaces it.
+        """
         kept = []
         with storage_errors("what is there can't be set aside"):
             for path in (self.output, self.partial):
                 if path.exists():
                     kept.append(_free_name(path))
-                    path.rename(kept[-1])
+                    if path == self.partial or not _linked(path, kept[-1]):
+                        path.rename(kept[-1])
             sync_folder(self.output.parent)
         return kept
 
@@ -130,16 +135,17 @@ def read_status(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def copy_head(source: Path, target: Path, size: int) -> None:
-    """Copy the first `size` bytes of a file into a new private one, to the disk."""
+def copy_head(source: Path, target: Path, size: int, *, tail: bytes) -> None:
+    """Copy the first `size` bytes of a file, and `tail`, into a new private one, to the disk."""
     with source.open("rb") as old, open_private(target) as new:
         left = size
         while left and (block := old.read(min(left, _COPY_BYTES))):
             new.write(block)
             left -= len(block)
+        new.write(tail)
         new.flush()
+        shutil.copymode(source, target)
         os.fsync(new.fileno())
-    shutil.copymode(source, target)
 
 
 def open_private(path: Path) -> Any:
@@ -185,6 +191,15 @@ def usage_errors(what: str) -> Iterator[None]:
 
 
 _COPY_BYTES: Final = 1024 * 1024
+
+
+def _linked(path: Path, name: Path) -> bool:
+    """Give a file a second name, where the file system can."""
+    try:
+        name.hardlink_to(path)
+    except OSError:
+        return False
+    return True
 
 
 def _free_name(path: Path) -> Path:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import orjson
 
+from batcher.ledger import Ledger
 from batcher.records import Spend
 from batcher.spend import read_spend
 
@@ -22,6 +24,7 @@ __all__ = [
     "RetryMark",
     "RunNote",
     "encode_run_note",
+    "find_ours",
     "read_line",
     "read_ours",
     "run_note",
@@ -29,6 +32,10 @@ __all__ = [
 
 _HEAD: Final = re.compile(rb'\{"(id|object)":"([^"]*)","custom_id":("(?:[^"\\]|\\.)*"|null)')
 _OURS: Final = b',"batcher":{'
+_HASH: Final = re.compile("[0-9a-f]{32}")
+
+# Line numbers are kept in 32 bits.
+_MOST_LINES: Final = 2**32
 
 # Written when --retry-failed is first asked: what had failed before this line has no result now.
 RETRY_MARK: Final = b'{"object":"batch.retry_failed","custom_id":null}\n'
@@ -85,23 +92,25 @@ def encode_run_note(note: RunNote) -> bytes:
 
 
 def read_line(raw: bytes) -> Kept | RunNote | RetryMark | None:
-    """Read a line, given without its line end; None where it is none of ours."""
+    """Read a line, given without its line end; None where it is none of ours, or damaged."""
     head = _HEAD.match(raw)
-    if head is None:
+    # A crash of the machine may leave zeros in the middle of what was not synced, and so make one
+    # line of the beginning of one and the end of another.
+    if head is None or b"\0" in raw:
         return None
     try:
         if head[1] == b"id" or head[2] == b"batch.attempt":
             return _kept(raw, head)
         if head[2] in (b"batch.run", b"batch.totals"):
             return run_note(orjson.loads(raw))
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         return None
     return RetryMark() if head[2] == b"batch.retry_failed" else None
 
 
 def _kept(raw: bytes, head: re.Match[bytes]) -> Kept:
     ours = read_ours(raw)
-    return Kept(
+    kept = Kept(
         orjson.loads(head[3]),
         head[1] == b"id",
         ours["row"],
@@ -113,6 +122,17 @@ def _kept(raw: bytes, head: re.Match[bytes]) -> Kept:
         ours["finished_at"],
         ours["latency_s"],
     )
+    datetime.fromisoformat(kept.finished_at)
+    if not (
+        type(kept.custom_id) is type(kept.model) is type(kept.code) is str
+        and type(kept.line) is type(kept.unnamed) is int
+        and 0 < kept.line < _MOST_LINES
+        and kept.unnamed >= 0
+        and type(kept.latency_s) in (int, float)
+        and _HASH.fullmatch(kept.request_hash)
+    ):
+        raise ValueError("a damaged line")
+    return kept
 
 
 def read_ours(raw: bytes) -> dict[str, Any]:
@@ -120,20 +140,41 @@ def read_ours(raw: bytes) -> dict[str, Any]:
 
     Empty where it has none: the totals.
     """
+    return find_ours(raw)[1]
+
+
+def find_ours(raw: bytes) -> tuple[int, dict[str, Any]]:
+    """Find where the `batcher` object of a result line begins, and read it; -1 without one.
+
+    Raises:
+        ValueError: The line is no JSON.
+    """
     at = raw.rfind(_OURS)
-    try:
-        found: dict[str, Any] = orjson.loads(raw[at + len(_OURS) - 1 : -1])
-    except orjson.JSONDecodeError:
-        found = orjson.loads(raw).get("batcher", {})
-    return found
+    while at >= 0:
+        start = at + len(_OURS) - 1
+        try:
+            return start, orjson.loads(raw[start:-1])
+        except orjson.JSONDecodeError:
+            # One within a field that the row carries.
+            at = raw.rfind(_OURS, 0, at)
+    orjson.loads(raw)
+    return -1, {}
 
 
 def run_note(fields: Mapping[str, Any]) -> RunNote:
-    """Read what a run, or a finished output's totals, tell of the time taken and of pruned rows."""
+    """Read what a run, or a finished output's totals, tell of the time taken and of pruned rows.
+
+    Raises:
+        ValueError, TypeError, KeyError: They were not written by us.
+    """
+    datetime.fromisoformat(fields["started_at"])
+    datetime.fromisoformat(fields["finished_at"])
+    if (pruned := fields.get("pruned")) is not None:
+        Ledger().read_pruned(pruned)
     return RunNote(
         fields["started_at"],
         fields["finished_at"],
         float(fields["wall_s"]),
         str(fields.get("stop_reason") or ""),
-        fields.get("pruned"),
+        pruned,
     )

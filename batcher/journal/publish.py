@@ -7,6 +7,7 @@ within the block that was read last.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from array import array
@@ -15,14 +16,46 @@ from typing import IO, Final
 
 import orjson
 
+from batcher.journal.files import Paths, open_private, sync_folder
 from batcher.journal.index import DONE, SEEN, UNNAMED, Index, identity
+from batcher.journal.lines import find_ours
 
-__all__ = ["write_ordered"]
+__all__ = ["keep_mode", "publish_anew", "write_ordered"]
 
 _WINDOW_BYTES: Final = 1024 * 1024
 _NOBODY: Final = 0xFFFF_FFFF
 _NAME: Final = re.compile(rb'"custom_id":"(?:[^"\\]|\\.)*"')
-_ROW: Final = re.compile(rb',"batcher":\{"row":\d+,')
+_ROW: Final = re.compile(rb'\{"row":\d+,')
+
+
+def publish_anew(fd: int, index: Index, paths: Paths, totals: bytes) -> None:
+    """Write the output anew from the journal `fd`, put it in its place, and drop the journal.
+
+    Raises:
+        OSError: The output is as it was.
+    """
+    try:
+        with open_private(paths.scratch) as file:
+            write_ordered(fd, index, file)
+            file.write(totals)
+            file.flush()
+            keep_mode(paths, file.fileno())
+            os.fsync(file.fileno())
+        paths.scratch.rename(paths.output)
+    except OSError:
+        with contextlib.suppress(OSError):
+            paths.scratch.unlink(missing_ok=True)
+        raise
+    with contextlib.suppress(OSError):
+        # First the new name, then the journal: one of them is always there.
+        sync_folder(paths.output.parent)
+        paths.partial.unlink()
+
+
+def keep_mode(paths: Paths, fd: int) -> None:
+    """Give a file the mode of the output that it is to replace."""
+    if paths.output.exists():
+        os.fchmod(fd, paths.output.stat().st_mode & 0o7777)
 
 
 def write_ordered(fd: int, index: Index, target: IO[bytes]) -> None:
@@ -72,10 +105,9 @@ def _in_order(index: Index) -> Iterator[int]:
 
 def _renumbered(line: bytes, index: Index, entry: int) -> bytes:
     number = index.lines[entry]
-    said = b',"batcher":{"row":%d,' % number
-    if said not in line:
-        at = line.rfind(b',"batcher":{"row":')
-        line = line[:at] + _ROW.sub(said, line[at:], count=1)
+    at, ours = find_ours(line)
+    if ours["row"] != number:
+        line = line[:at] + _ROW.sub(b'{"row":%d,' % number, line[at:], count=1)
     if index.flags[entry] & UNNAMED:
         name = orjson.dumps(_free_name(index, number))
         line = _NAME.sub(lambda _: b'"custom_id":' + name, line, count=1)

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import orjson
 
-from batcher.journal.lines import read_line
+from batcher.journal.lines import RunNote, read_line
 from batcher.journal.state import State
 
-__all__ = ["Scanned", "scan", "whole_line"]
+__all__ = ["ScanHalted", "Scanned", "ends_like_ours", "scan", "whole_line"]
 
 _BLOCK_BYTES: Final = 1024 * 1024
 _TOTALS: Final = b'{"object":"batch.totals"'
+
+# How our lines begin. A crash of the machine may leave zeros where a write was.
+_BEGINNINGS: Final = (b'{"id":"batch_req_', b'{"object":"batch.')
+
+
+class ScanHalted(Exception):  # noqa: N818 - no error: it was asked for
+    """Reading was broken off because the run is to stop at once."""
 
 
 class Scanned(NamedTuple):
@@ -28,8 +36,22 @@ class Scanned(NamedTuple):
     totals: dict[str, Any] | None
 
 
-def scan(fd: int, state: State) -> Scanned:
-    """Take every line of a file into `state`."""
+def scan(
+    fd: int,
+    state: State,
+    *,
+    published: bool = False,
+    halted: Callable[[], bool] = lambda: False,
+) -> Scanned:
+    """Take every line of a file into `state`.
+
+    Args:
+        published: Whether the totals at the end tell of rows that were dropped and time taken.
+        halted: Asked for every block.
+
+    Raises:
+        ScanHalted: `halted` said so.
+    """
     offset, rest, totals = 0, b"", None
     totals_at = -1
     while block := os.pread(fd, _BLOCK_BYTES, offset + len(rest)):
@@ -40,10 +62,24 @@ def scan(fd: int, state: State) -> Scanned:
             else:
                 state.apply(raw, offset)
             offset += len(raw) + 1
-    state.end_scan()
+        if halted():
+            raise ScanHalted
     if totals is None or totals_at + len(totals) + 1 != offset:
+        state.end_scan()
         return Scanned(offset, None)
-    return Scanned(totals_at, orjson.loads(totals) if read_line(totals) else None)
+    legible = isinstance(read_line(totals), RunNote)
+    if published and legible:
+        state.apply(totals, totals_at)
+    state.end_scan()
+    return Scanned(totals_at, orjson.loads(totals) if legible else None)
+
+
+def ends_like_ours(fd: int, offset: int) -> bool:
+    """Whether what stands from `offset` on, without a line end, may be a torn line of ours."""
+    found = os.pread(fd, max(map(len, _BEGINNINGS)), offset)
+    return not found.strip(b"\0") or any(
+        found[: len(each)] == each[: len(found)] for each in _BEGINNINGS
+    )
 
 
 def whole_line(fd: int, offset: int) -> bytes:

@@ -27,7 +27,8 @@ class State:
         tidy: Whether every line so far is a result that stands, so that the file is fit to be
             published as it is.
         retrying: Whether a `--retry-failed` was begun and has not been published.
-        foreign: How many lines were none of ours.
+        foreign, ours: How many lines were none of ours, and how many were.
+        in_order: Whether the lines of rows so far are in the order of the source.
         first_started_at, last_finished_at: Of the job's runs, RFC 3339; empty before the first.
         wall_s: How long its runs took.
     """
@@ -38,6 +39,7 @@ class State:
         self.tidy = True
         self.retrying = False
         self.foreign = 0
+        self.ours = 0
         self.in_order = True
         self.first_started_at = ""
         self.last_finished_at = ""
@@ -55,6 +57,7 @@ class State:
     def apply(self, raw: bytes, offset: int) -> None:
         """Take in a line that begins at `offset`."""
         line = read_line(raw)
+        self.ours += line is not None
         if isinstance(line, Kept):
             self._apply_kept(line, offset)
             return

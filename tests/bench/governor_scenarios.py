@@ -60,7 +60,7 @@ class Endpoint:
             return self.mean_s
         if self.law == "exponential":
             return rng.expovariate(1 / self.mean_s)
-        return self.mean_s * math.exp(rng.gauss(-self.sigma**2 / 2, self.sigma))
+        return self.mean_s * math.exp(rng.gauss(-(self.sigma**2) / 2, self.sigma))
 
 
 class Limiter:
@@ -421,7 +421,16 @@ def outage(seed: int) -> Drawn:
     in_it = sum(101 < t < end_s for t in figures.sent_at)
     regained = sum(end_s + 20 <= t < end_s + 60 for t in figures.ok_at) / 40 / usual
     what = f"knee {knee} {endpoint.law} {endpoint.mean_s:.2f} s refuses {refuses}"
-    return Drawn(seed, what, {"back after s": back, "rate in 5 s": peak, "sent a s in it": in_it / (end_s - 101), "regained": regained})
+    return Drawn(
+        seed,
+        what,
+        {
+            "back after s": back,
+            "rate in 5 s": peak,
+            "sent a s in it": in_it / (end_s - 101),
+            "regained": regained,
+        },
+    )
 
 
 SCENARIOS: dict[str, Callable[[int], Drawn]] = {
@@ -457,7 +466,7 @@ def main() -> None:
             for one in drawn:
                 print("   ", one.seed, one.what, {k: round(v, 3) for k, v in one.figures.items()})
         for figure in drawn[0].figures:
-            worst = (max if figure in LESS else min)(drawn, key=lambda d: d.figures[figure])  # noqa: B023
+            worst = (max if figure in LESS else min)(drawn, key=lambda d: d.figures[figure])
             median = statistics.median(d.figures[figure] for d in drawn)
             print(
                 f"{name:16} {figure:16} {median:8.3f} {worst.figures[figure]:8.3f}  "

@@ -7,13 +7,13 @@ endpoint that gives these answers.
 
 from __future__ import annotations
 
-from corpus.arguments import ARGUMENTS
-from corpus.ends import ENDS, SEVERAL
-from corpus.families import FAMILIES
-from corpus.formats import FORMATS
-from corpus.forms import Case
-from corpus.schemas import SCHEMAS
-from corpus.tools import TOOLS
+from tests.corpus.arguments import ARGUMENTS
+from tests.corpus.ends import ENDS, SEVERAL
+from tests.corpus.families import FAMILIES
+from tests.corpus.formats import FORMATS
+from tests.corpus.forms import Case
+from tests.corpus.schemas import SCHEMAS
+from tests.corpus.tools import TOOLS
 
 __all__ = ["CASES", "Case"]
 

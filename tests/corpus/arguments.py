@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from corpus.forms import (
+from tests.corpus.forms import (
     DATE,
     GOOD,
     GOOD_CALL,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from corpus.forms import (
+from tests.corpus.forms import (
     ANSWER,
     DATE_SCHEMA,
     GOOD,

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from batcher.values import Kind, UnfitError, plain_number
+from batcher.settings.values import Kind, UnfitError, plain_number
 
 __all__ = [
     "HEADERS",
@@ -75,6 +76,7 @@ VARIABLE = Kind(
 )
 
 
+@lru_cache(maxsize=1024)
 def is_row_path(path: str) -> bool:
     """Whether a row's `url` stays on the base URL's host: `/v1/...` without tricks."""
     return (

@@ -10,8 +10,8 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batcher.errors import UsageError
-from batcher.options import OPTIONS, Option
-from batcher.values import UnfitError
+from batcher.settings.options import OPTIONS, Option
+from batcher.settings.values import UnfitError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -19,8 +19,8 @@ from importlib.metadata import version
 from math import inf
 from typing import TYPE_CHECKING
 
+from batcher.pricing.tariff import Rates, Step, Tariff
 from batcher.records import Usage
-from batcher.tariff import Rates, Step, Tariff
 
 if TYPE_CHECKING:
     import genai_prices

@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from batcher.addresses import origin_of
 from batcher.errors import UsageError
+from batcher.settings.addresses import origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

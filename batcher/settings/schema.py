@@ -6,8 +6,8 @@ import json
 from dataclasses import MISSING, fields
 from typing import Any
 
-from batcher.options import OPTIONS, Option
-from batcher.settings import Settings
+from batcher.settings.options import OPTIONS, Option
+from batcher.settings.resolve import Settings
 
 __all__ = ["default_text", "job_schema", "job_schema_text"]
 

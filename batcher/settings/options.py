@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from batcher.forms import (
+from batcher.settings.forms import (
     HEADER_NAME,
     HEADERS,
     PATH,
@@ -21,7 +21,7 @@ from batcher.forms import (
     TEXTS,
     VARIABLE,
 )
-from batcher.values import BOOLEAN, DEADLINE, MONEY, RATE, Kind, choice, duration, whole
+from batcher.settings.values import BOOLEAN, DEADLINE, MONEY, RATE, Kind, choice, duration, whole
 
 __all__ = ["GROUPS", "OPTIONS", "Option"]
 

@@ -20,7 +20,7 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from batcher.errors import UsageError
-from batcher.tariff import Rates, Step, Tariff
+from batcher.pricing.tariff import Rates, Step, Tariff
 
 __all__ = ["PriceTable"]
 

@@ -25,9 +25,9 @@ from http import HTTPStatus
 from typing import NamedTuple, TypeAlias
 
 from batcher.answers import NOT_JSON, Family, embedded_error, missing_part, read_usage
-from batcher.hints import firm_wait_s, should_retry, told_wait_s
 from batcher.records import Failure, FailureKind, Reply, StopReason, Usage
-from batcher.refusals import SUCCESSES, Sense, code_of, sense_of
+from batcher.retry.hints import firm_wait_s, should_retry, told_wait_s
+from batcher.retry.refusals import SUCCESSES, Sense, code_of, sense_of
 
 __all__ = [
     "Accept",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from batcher.errors import UsageError
-from batcher.pricelist import BuiltInList
-from batcher.pricetable import PriceTable
-from batcher.pricing import Pricer
+from batcher.pricing.builtin import BuiltInList
+from batcher.pricing.pricer import Pricer
+from batcher.pricing.table import PriceTable
 
 __all__ = ["load_pricer"]
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from batcher.addresses import base_url_of, origin_of, target_url
-from batcher.credentials import KeyPlace, api_key, check_headers
 from batcher.errors import UsageError
-from batcher.layers import Given, gather
-from batcher.options import OPTIONS
-from batcher.values import deadline_unix
+from batcher.settings.addresses import base_url_of, origin_of, target_url
+from batcher.settings.credentials import KeyPlace, api_key, check_headers
+from batcher.settings.layers import Given, gather
+from batcher.settings.options import OPTIONS
+from batcher.settings.values import deadline_unix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -1,0 +1,97 @@
+"""Room kept free on the disk behind the end of a file.
+
+A disk that fills up while requests are in flight must still take their answers: they are paid for.
+So room is set aside ahead of the end of the file, and the file grows into it. Once no more can be
+set aside, nothing new may be sent; what was in flight fits into what is left.
+
+Linux alone can do this: `fallocate` with FALLOC_FL_KEEP_SIZE gives blocks to a file without making
+it longer. File systems that lack it (NFS before 4.2, FAT) and other systems go without.
+
+Source: fallocate(2).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import sys
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Final
+
+__all__ = ["Reserve"]
+
+_KEEP_SIZE: Final = 0x01
+
+# Asking for so much at a time makes the call rare: a thousand rows or so.
+_STEP_BYTES: Final = 1024 * 1024
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class Reserve:
+    """Room behind the end of one file.
+
+    Args:
+        ahead_bytes: How much is kept free beyond the end.
+    """
+
+    def __init__(self, ahead_bytes: int) -> None:
+        self._ahead_bytes = ahead_bytes
+        self._until = 0
+        self._allocate = _fallocate()
+
+    def keep(self, fd: int, end: int) -> bool:
+        """Keep room behind `end`; return whether there is any.
+
+        Where rooms can't be kept at all, it says that there is.
+
+        Args:
+            fd: The file, open for writing.
+            end: Where it ends, or will once all that is queued has been written.
+        """
+        wanted = end + self._ahead_bytes
+        if self._allocate is None or self._until >= wanted:
+            return True
+        until = wanted + _STEP_BYTES
+        number = self._allocate(fd, end, until - end)
+        if number in _FULL:
+            return False
+        if number:
+            self._allocate = None
+        self._until = until
+        return True
+
+    def release(self, fd: int) -> None:
+        """Give back what is left of it.
+
+        Raises:
+            OSError: The file can't be cut to its length.
+        """
+        if self._until:
+            self._until = 0
+            # The same length as before: that frees what lies behind it (ext4, XFS, tmpfs).
+            os.ftruncate(fd, os.fstat(fd).st_size)
+
+
+@cache
+def _fallocate() -> Callable[[int, int, int], int] | None:
+    """Find the call: file, offset and length to an error number; None where there is none."""
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None, use_errno=True)
+    call: Any = getattr(libc, "fallocate64", None) or getattr(libc, "fallocate", None)
+    if call is None:
+        return None
+    call.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+    call.restype = ctypes.c_int
+
+    def allocate(fd: int, offset: int, length: int) -> int:
+        while call(fd, _KEEP_SIZE, offset, length):
+            number = ctypes.get_errno()
+            if number != errno.EINTR:
+                return number
+        return 0
+
+    return allocate

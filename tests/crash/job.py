@@ -1,0 +1,364 @@
+"""A job under attack: a source that is known line by line, runs that are killed, and the reckoning.
+
+The rules that are checked after every run, however it ended:
+
+- No row whose result stood in the journal was sent again (unless this run was told to).
+- No row has cost more than was served to it; when the run was not killed, exactly what was served.
+
+And once the job is complete: a line for each row and no other, each the answer to this very row;
+totals that are the sums of the lines; and, over all runs, what was served, less what was answered
+to processes that were killed before it was on the disk.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import orjson
+
+from batcher.codec import RowParser
+from batcher.records import Row
+from tests.crash.books import Entry, Kept, read
+from tests.crash.endpoint import Endpoint, Served
+
+# A run that takes longer hangs. The longest real wait is a backoff of a few seconds.
+HANG_S = 60.0
+CONCURRENCY = 16
+
+_TRAP = Path(__file__).with_name("trap.py")
+_ROOT = Path(__file__).parents[2]
+
+
+class SourceRow(NamedTuple):
+    """A line of the source.
+
+    Attributes:
+        text: What the user message says, which the endpoint says back; empty for a bad line.
+        custom_id: Its id, or None.
+        line: The raw line.
+    """
+
+    text: str
+    custom_id: str | None
+    line: bytes
+
+
+class Figures(NamedTuple):
+    """What a proof counted.
+
+    Attributes:
+        sent_again: Requests whose answers died with a process before they were on the disk, those
+            aside that stood in a tail which the proof itself tore off.
+        most_again: The most of these after one kill.
+    """
+
+    runs: int = 0
+    kills: int = 0
+    interrupts: int = 0
+    faults: int = 0
+    rows: int = 0
+    served: int = 0
+    sent_again: int = 0
+    most_again: int = 0
+
+    def plus(self, other: Figures) -> Figures:
+        """Add up; the most is the most of both."""
+        added = Figures(*map(int.__add__, self, other))
+        return added._replace(most_again=max(self.most_again, other.most_again))
+
+
+def good_row(number: int, *, named: bool = True, version: int = 0) -> SourceRow:
+    """Make a row that can be sent."""
+    text = f"row {number}, version {version}"
+    body = {"model": "gpt-4o", "messages": [{"role": "user", "content": text}]}
+    custom_id = f"c-{number}" if named else None
+    fields = {"custom_id": custom_id, "body": body} if named else body
+    return SourceRow(text, custom_id, orjson.dumps(fields))
+
+
+def bad_row(number: int) -> SourceRow:
+    """Make a line that is no request."""
+    return SourceRow("", None, b'{"broken %d' % number)
+
+
+class Job:
+    """A source, an output and all that has been seen of them.
+
+    Args:
+        folder: Empty.
+        endpoint: Serves it.
+        flags: Of every run.
+    """
+
+    def __init__(self, folder: Path, endpoint: Endpoint, *flags: str) -> None:
+        self.folder = folder
+        self.source = folder / "rows.jsonl"
+        self.output = folder / "out.jsonl"
+        self.partial = folder / "out.jsonl.partial"
+        self.rows: list[SourceRow] = []
+        self.figures = Figures()
+        self._endpoint = endpoint
+        self._flags = flags
+        self._texts: dict[str, str] = {}
+        self._lost: dict[str, Served] = {}
+
+    def write_source(self, rows: list[SourceRow]) -> None:
+        """Replace the source; its requests belong to the rows' groups from now on."""
+        self.rows = rows
+        parser = RowParser()
+        for number, row in enumerate(rows, 1):
+            parsed = parser.parse(number, row.line)
+            if isinstance(parsed, Row):
+                digest = parsed.request_hash
+                self._endpoint.groups[digest] = row.custom_id or digest
+                self._texts[digest] = row.text
+        self.source.write_bytes(b"".join(row.line + b"\n" for row in rows))
+
+    def kept(self) -> Kept:
+        """Read what stands: the journal, else the output."""
+        return read(self.partial if self.partial.exists() else self.output)
+
+    def run(self, *flags: str, kill: Kill | None = None, resends: bool = False) -> int:
+        """Run once and check what it did.
+
+        Args:
+            flags: Beyond those of every run.
+            kill: When to kill it.
+            resends: Whether rows whose result stands may be sent again (changed, or `--fresh`).
+
+        Returns:
+            Its exit code; negative for a kill.
+        """
+        before = self.kept()
+        self._endpoint.begin_run()
+        process = self._start(flags, kill)
+        if kill is not None:
+            kill.strike(process, self._endpoint)
+        try:
+            _, errors = process.communicate(timeout=HANG_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise AssertionError(f"hangs; kept in {self.folder}") from None
+        self._endpoint.settle()
+        killed = process.returncode < 0
+        assert killed or process.returncode in (0, 3), errors.decode()
+        assert b"Traceback" not in errors, errors.decode()
+        self.figures = self.figures.plus(Figures(1, int(killed)))
+        if "--fresh" in flags and not killed:
+            for group, spent in before.groups(self._endpoint.groups).items():
+                self._lose(group, spent, Served())
+            before = Kept({}, None, 0)
+        self._check_run(before, killed=killed, resends=resends)
+        return process.returncode
+
+    def tear(self, draw: random.Random) -> None:
+        """Cut the journal's tail at a random byte, or leave something torn behind it."""
+        if not self.partial.exists():
+            return
+        raw = self.partial.read_bytes()
+        torn = raw[max(0, len(raw) - 700) :][: draw.randrange(1, 700)].replace(b"\n", b"")
+        match draw.randrange(4):
+            case 0:
+                raw = raw[: draw.randint(max(0, len(raw) - 1500), len(raw))]
+            case 1:
+                raw += torn
+            case 2:
+                raw += bytes(draw.randrange(1, 5000))
+        self._write_off(raw)
+
+    def attack(self, draw: random.Random, kills: int, *flags: str, resends: bool = False) -> None:
+        """Kill run after run and tear what they leave; a job that is complete gets more rows."""
+        until = self.figures.kills + kills
+        while self.figures.kills < until:
+            code = self.run(*flags, kill=Kill.drawn(draw), resends=resends)
+            if code < 0:
+                self.tear(draw)
+            else:
+                self.reckon(code)
+                first = len(self.rows)
+                more = [good_row(first + n, named=n % 4 > 0) for n in range(draw.randint(1, 150))]
+                self.write_source(self.rows + more)
+
+    def complete(self, *flags: str, resends: bool = False) -> None:
+        """Run on until the job is complete, undisturbed, and reckon."""
+        self.reckon(self.run(*flags, resends=resends))
+
+    def reckon(self, code: int) -> None:
+        """Check a complete job, line by line and in its totals."""
+        kept = read(self.output)
+        assert not self.partial.exists()
+        assert not list(self.folder.glob("*.tmp"))
+        self._check_lines(kept)
+        self._check_totals(kept, code)
+        again = self.run()
+        assert (again, self._endpoint.seen) == (code, 0), "a finished job sends nothing"
+        self.figures = self.figures._replace(rows=len(self.rows))
+
+    def _start(self, flags: tuple[str, ...], kill: Kill | None) -> subprocess.Popen[bytes]:
+        begin = ["-m", "batcher"] if kill is None or not kill.call else [str(_TRAP), *kill.trap]
+        return subprocess.Popen(
+            [
+                *(sys.executable, *begin, "run", str(self.source), "-o", str(self.output)),
+                *("--base-url", self._endpoint.base_url, "--concurrency", str(CONCURRENCY)),
+                *("--progress", "none", *self._flags, *flags),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=environment(TRAP_FOLDER=os.path.realpath(self.folder)),
+        )
+
+    def _write_off(self, raw: bytes) -> None:
+        """Let the journal be `raw`; what it no longer says was served in vain."""
+        names = self._endpoint.groups
+        before = read(self.partial).groups(names)
+        self.partial.write_bytes(raw)
+        after = read(self.partial).groups(names)
+        for group, spent in before.items():
+            self._lose(group, spent, after.get(group, Served()))
+
+    def _lose(self, group: str, served: Served, kept: Served) -> int:
+        lost = Served(*map(int.__sub__, served, kept))
+        self._lost[group] = self._lost.get(group, Served()).plus(lost)
+        return lost.attempts
+
+    def _check_run(self, before: Kept, *, killed: bool, resends: bool) -> None:
+        names = self._endpoint.groups
+        served = self._endpoint.runs[-1]
+        spent, now = before.groups(names), self.kept().groups(names)
+        if not resends:
+            open_groups = self._open_groups(before)
+            again = [group for group in served if group not in open_groups]
+            assert not again, f"sent again though their results stand: {again}"
+        lost = 0
+        count = sum(each.attempts for each in served.values())
+        for group in {*spent, *now, *served}:
+            due = spent.get(group, Served()).plus(served.get(group, Served()))
+            kept = now.get(group, Served())
+            assert all(map(int.__le__, kept, due)), f"{group}: {kept} kept of {due}"
+            assert killed or kept == due, f"{group}: {kept} kept of {due}"
+            lost += self._lose(group, due, kept)
+        self.figures = self.figures.plus(Figures(served=count, sent_again=lost, most_again=lost))
+
+    def _open_groups(self, before: Kept) -> set[str]:
+        """Groups with a row that has no result, or one of another request."""
+        found: set[str] = set()
+        occurrences: dict[str, int] = {}
+        for row in self.rows:
+            parsed = RowParser().parse(1, row.line)
+            if not isinstance(parsed, Row):
+                continue
+            digest = parsed.request_hash
+            key = (row.custom_id, 0) if row.custom_id else (digest, occurrences.get(digest, 0) + 1)
+            occurrences[digest] = key[1]
+            entry = before.entries.get(key)
+            if entry is None or not entry.terminal or entry.ours["request_hash"] != digest:
+                found.add(row.custom_id or digest)
+        return found
+
+    def _check_lines(self, kept: Kept) -> None:
+        assert kept.lines == len(kept.entries) == len(self.rows), "a line for each row, once"
+        by_line = {entry.ours["row"]: entry for entry in kept.entries.values()}
+        names = {entry.fields["custom_id"] for entry in kept.entries.values()}
+        assert len(by_line) == len(names) == len(self.rows)
+        for number, row in enumerate(self.rows, 1):
+            self._check_line(by_line[number], row, number)
+        if "--ordered" in self._flags:
+            assert list(by_line) == sorted(by_line)
+
+    def _check_line(self, entry: Entry, row: SourceRow, number: int) -> None:
+        assert entry.terminal
+        assert entry.fields["custom_id"] == (row.custom_id or f"row-{number}")
+        if not row.text:
+            assert entry.fields["error"]["code"] == "invalid_json"
+            return
+        response = entry.fields["response"]
+        if not entry.failed:
+            said = response["body"]["choices"][0]["message"]["content"]
+            assert said == row.text, "the answer to this very row"
+        assert self._texts[entry.ours["request_hash"]] == row.text
+
+    def _check_totals(self, kept: Kept, code: int) -> None:
+        totals = kept.totals
+        assert totals is not None
+        failed = sum(entry.failed for entry in kept.entries.values())
+        count = len(self.rows)
+        assert code == (3 if failed else 0)
+        assert totals["request_counts"] == {
+            "total": count,
+            "completed": count - failed,
+            "failed": failed,
+        }
+        summed = Served()
+        for spent in kept.groups(self._endpoint.groups).values():
+            summed = summed.plus(spent)
+        said = (totals["attempts"], totals["usage"]["total_tokens"])
+        assert (*said, totals["attempts_without_usage"]) == summed
+        served, lost = Served(), Served()
+        for page in self._endpoint.runs:
+            for each in page.values():
+                served = served.plus(each)
+        for each in self._lost.values():
+            lost = lost.plus(each)
+        assert summed == Served(*map(int.__sub__, served, lost)), "what was served, less the lost"
+
+
+class Kill(NamedTuple):
+    """When to kill a run.
+
+    Attributes:
+        requests: Once the endpoint has seen so many requests.
+        delay_s: And so much later.
+        call, number, how: By itself instead, at a call of the operating system; see `trap`.
+    """
+
+    requests: int = 0
+    delay_s: float = 0.0
+    call: str = ""
+    number: int = 0
+    how: str = ""
+
+    @classmethod
+    def drawn(cls, draw: random.Random) -> Kill:
+        """Draw a moment of any phase: starting, reading, sending, writing, publishing."""
+        kind = draw.randrange(10)
+        if kind < 2:
+            return cls(delay_s=draw.uniform(0.05, 1.2))
+        if kind < 6:
+            return cls(requests=draw.randint(1, 60), delay_s=draw.uniform(0, 0.12))
+        call = draw.choice(("write", "fsync", "rename", "open", "ftruncate", "unlink"))
+        how = draw.choice(("before", "after", "torn") if call == "write" else ("before", "after"))
+        most = 6 if call in ("write", "fsync") else 2
+        return cls(call=call, number=draw.randint(1, most), how=how)
+
+    @property
+    def trap(self) -> tuple[str, str, str]:
+        """What `trap.py` is told."""
+        return (self.call, str(self.number), self.how)
+
+    def strike(self, process: subprocess.Popen[bytes], endpoint: Endpoint) -> None:
+        """Wait for the moment and kill; a run that ends before is left alone."""
+        if self.call:
+            return
+        until_s = time.monotonic() + HANG_S
+        while self.requests and not endpoint.wait_for(self.requests, 0.02):
+            if process.poll() is not None or time.monotonic() > until_s:
+                return
+        try:
+            process.wait(self.delay_s)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment of a run: this tree's batcher, no settings of the machine's."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    return {**kept, "PYTHONPATH": str(_ROOT), **more}
