@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from batcher.records import Progress
-from harness import Job, lines_of, row, rows
-from server import Does, Endpoint, Say, refusal
+from tests.harness import Job, lines_of, row, rows
+from tests.server import Does, Endpoint, Say, refusal
 
 GONE = refusal(400, "gone")
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from harness import Job, Ran, as_lines, outcome, row, rows
-from server import Does, Endpoint, Say, Seen
+from tests.harness import Job, Ran, as_lines, outcome, row, rows
+from tests.server import Does, Endpoint, Say, Seen
 
 MESSAGES = [{"role": "user", "content": "x"}]
 
