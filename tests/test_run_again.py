@@ -443,3 +443,13 @@ def test_totals_grow_over_runs(job: Job, endpoint: Endpoint) -> None:
     assert "stop_reason" not in totals
     assert all("object" not in line for line in lines_of(job.output)[:-1])
     job.audit()
+
+
+def test_a_bad_duplicate_stays_one(job: Job, endpoint: Endpoint) -> None:
+    """A second row of an id is a duplicate, whatever else is wrong with it, in every run."""
+    job.write([row("a"), row("b", "x"), row("c", "x", stream=True)])
+    assert job.run("--limit", "2").code == 0
+    assert job.run().code == 3
+    assert job.codes()["row-3"] == "duplicate_custom_id"
+    assert endpoint.books.by_key == {"a": 1, "b": 1}
+    job.audit()
