@@ -255,7 +255,7 @@ class Endpoint:
 
     def _say(self, seen: Seen, say: Say) -> web.Response:
         body = completion(seen) if say.body is None else say.body
-        self._charge(say.status, body, say.headers)
+        self._charge(say.status, body)
         headers = {"Content-Type": "application/json", "x-request-id": f"req-{seen.key}"}
         return web.Response(status=say.status, body=body, headers={**headers, **say.headers})
 
@@ -266,20 +266,19 @@ class Endpoint:
         body = completion(seen)
         for part in (b"\n", b"\n", body[:10], body[10:], b"\n"):
             await response.write(part)
-        self._charge(200, body, {})
+        self._charge(200, body)
         await response.write_eof()
         return response
 
-    def _charge(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+    def _charge(self, status: int, body: bytes) -> None:
         usage = None
         with contextlib.suppress(ValueError):
             answer = json.loads(body)
             usage = answer.get("usage") if isinstance(answer, dict) else None
         with self._changed:
             if usage is not None:
-                self.books.usage.update(
-                    {name: usage[name] for name in ("prompt_tokens", "completion_tokens")}
-                )
+                for name in ("prompt_tokens", "completion_tokens"):
+                    self.books.usage[name] += usage.get(name, 0)
             elif 200 <= status < 300:
                 self.books.unsure += 1
 
