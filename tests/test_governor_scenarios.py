@@ -23,7 +23,7 @@ WITHIN = {
     ("name", "seed"),
     [pytest.param(name, seed, id=f"{name} {seed}") for name in WITHIN for seed in WITHIN[name][0]],
 )
-def test_promise(name: str, seed: int):
+def test_promise(name: str, seed: int) -> None:
     """A drawn endpoint is used as well as promised."""
     drawn = SCENARIOS[name](seed)
     for figure, (least, most) in WITHIN[name][1].items():

@@ -1,7 +1,7 @@
 """One lane: a key and a model, with its own window, pace and pause.
 
-`admit` asks, in this order: the run's cap, the endpoint, the pause, the window, the pace, the tokens,
-the retry budget. The quiet case (no limit known, endpoint up) is a handful of comparisons.
+`admit` asks, in this order: the run's cap, the endpoint, the pause, the window, the pace, the
+tokens, the retry budget. The quiet case (no limit known, endpoint up) is a handful of comparisons.
 """
 
 from __future__ import annotations
@@ -58,12 +58,36 @@ class Lane:
     """
 
     __slots__ = (
-        "_blocked_by", "_blocked_s", "_gov", "_hidden", "_ok", "_ok_per_s", "_pace", "_pace_bound",
-        "_pace_hold", "_pause_began_s", "_recovery_until_s", "_repace_s", "_retries", "_retries_ok",
-        "_retries_s", "_roll_due_s", "_roll_ok", "_roll_s", "_roll_seq", "_sent_per_s", "_seq",
-        "_told_requests", "_told_tokens", "_tokens", "_tokens_each", "in_flight", "model",
-        "paused_until_s", "window",
-    )  # fmt: skip
+        "_blocked_by",
+        "_blocked_s",
+        "_gov",
+        "_hidden",
+        "_ok",
+        "_ok_per_s",
+        "_pace",
+        "_pace_bound",
+        "_pace_hold",
+        "_pause_began_s",
+        "_recovery_until_s",
+        "_repace_s",
+        "_retries",
+        "_retries_ok",
+        "_retries_s",
+        "_roll_due_s",
+        "_roll_ok",
+        "_roll_s",
+        "_roll_seq",
+        "_sent_per_s",
+        "_seq",
+        "_tokens",
+        "_tokens_each",
+        "_told_requests",
+        "_told_tokens",
+        "in_flight",
+        "model",
+        "paused_until_s",
+        "window",
+    )
 
     def __init__(self, governor: Governor, model: str, most: int, now_s: float) -> None:
         self._gov = governor
@@ -96,11 +120,14 @@ class Lane:
         self._blocked_by: Hold | None = None
         self._blocked_s = -math.inf
 
-    def admit(self, tokens: float, now_s: float, *, retry: bool = False) -> Permit | float:
+    def admit(  # noqa: PLR0911  # one gate after another, each with its own answer; it is hot
+        self, tokens: float, now_s: float, *, retry: bool = False
+    ) -> Permit | float:
         """Ask to send one request.
 
         Args:
             tokens: The most tokens that it is expected to count for.
+            now_s: Monotonic seconds, here and everywhere.
             retry: Whether the row was sent before.
 
         Returns:
@@ -109,6 +136,8 @@ class Lane:
         """
         gov = self._gov
         if gov.in_flight >= gov.limits.concurrency:
+            if self.in_flight >= self.window.size:
+                self.window.blocked = True
             return self._held(Hold.WINDOW, math.inf, now_s)
         if gov.breaker.open:
             return self._probe(tokens, now_s)
@@ -128,7 +157,7 @@ class Lane:
                 return self._held(Hold.RATE, max(wait_s, WAIT_LEAST_S), now_s)
         return self._permit(tokens, now_s, probe=False)
 
-    def settle(
+    def settle(  # noqa: PLR0913  # what is known of an outcome, named at the call
         self,
         permit: Permit,
         outcome: Outcome,
@@ -142,6 +171,9 @@ class Lane:
         """Take back a permit, and learn from what became of the request.
 
         Args:
+            permit: What `admit` gave; each is settled once.
+            outcome: What became of it.
+            now_s: Monotonic seconds.
             tokens: What it really counted for; None when that is not known.
             wait_s: What a refusal told to wait; None when it told nothing.
             row: The row's number: an outage takes several rows.
@@ -278,7 +310,7 @@ class Lane:
         if self._gov.tokens is not None:
             self._gov.tokens.give(reserved - used)
 
-    def _failed(
+    def _failed(  # noqa: PLR0913  # as settle
         self,
         permit: Permit,
         outcome: Outcome,

@@ -13,30 +13,31 @@ from batcher.governor.looks import Tally
 
 __all__ = ["Opening"]
 
-# Each round shows whether the last growth was borne, and risks this factor and no more. TCP doubles;
-# here the range is a thousand-fold (4 to 5,000), a round may last many seconds, and 4, 24, 144, 864
-# reaches the end of it in four.
+# Each round shows whether the last growth was borne, and risks this factor and no more. TCP
+# doubles; here the range is a thousand-fold (4 to 5,000), a round may last many seconds, and 4, 24,
+# 144, 864 reaches the end of it in four.
 GROWTH = 6.0
 # The slowest quarter of a long-tailed endpoint must not hold a round up.
 ROUND_SHARE = 0.75
-# A round that takes longer than those before has met a limit: the next may grow by this factor over
-# the square of how much longer, so that a size somewhat beyond the best is not left behind by far.
+# A round that takes longer than those before has met a limit: the next may grow by this factor
+# over the square of how much longer, so that the best size is not left behind by far.
 GROWTH_LEAST = 1.5
-# It is overload when throughput grew by less than the root of what the size grew by, and in any case
-# when the round took twice as long: the climb finds what else there is at less risk. Few answers are
-# a poor measure: of n exponential latencies by up to 2.5 / sqrt(n), once in fifty rounds.
+# It is overload when throughput grew by less than the root of what the size grew by, and in any
+# case when the round took twice as long: the climb finds what else there is at less risk. Few
+# answers are a poor measure: the time of n exponential latencies is off by up to 2.5 / sqrt(n), once
+# in fifty rounds.
 SLOWER_MOST = 2.0
 SLOWER_NOISE = 2.5
-# A round cut short is taken to need the time that the rest would take at its pace, up to so many times
-# what it took: answers of equal length come all at once.
+# A round cut short is taken to need the time that the rest would take at its pace, up to so many
+# times what it took: answers of equal length come all at once.
 LATE_MOST = 4.0
 # Rounds that took no longer than this times those before were borne with ease.
 EASE = 1.5
 # Beyond its best an endpoint takes time as (n / best) ** e, e from 1 (a mere queue) to 2 (a
 # throughput that falls as fast as the load grows); this is the middle.
 OVERLOAD_EXPONENT = 1.5
-# A refusal needs time to reach us before the next growth, however fast the answers are; four such
-# rounds are a second.
+# A refusal needs time to reach us before the next growth, however fast the answers are; four
+# such rounds are a second.
 ROUND_LEAST_S = 0.25
 
 
@@ -49,7 +50,17 @@ class Opening:
         over: Whether the ceiling or an overload has been reached.
     """
 
-    __slots__ = ("_before", "_borne", "_ceiling", "_growth", "_rounds", "_size", "floor_s", "over", "round_s")
+    __slots__ = (
+        "_before",
+        "_borne",
+        "_ceiling",
+        "_growth",
+        "_rounds",
+        "_size",
+        "floor_s",
+        "over",
+        "round_s",
+    )
 
     def __init__(self, size: int, *, ceiling: int, growth: float | None) -> None:
         self._size = size
@@ -82,7 +93,9 @@ class Opening:
             return self._size
         took_s = max(now_s - tally.began_s, 1e-6)
         late = math.ceil(ROUND_SHARE * self._size) / max(1, tally.answers)
-        slower = took_s * min(LATE_MOST, max(1.0, late)) / max(self.round_s or took_s, ROUND_LEAST_S)
+        slower = (
+            took_s * min(LATE_MOST, max(1.0, late)) / max(self.round_s or took_s, ROUND_LEAST_S)
+        )
         if self.round_s is not None and took_s >= self._most_s():
             return self._overloaded(slower)
         if slower <= EASE:
