@@ -346,9 +346,9 @@ EVENTS = st.lists(
 
 
 @settings(deadline=None, max_examples=150)
-@given(EVENTS, st.integers(1, 40), st.booleans())
+@given(events=EVENTS, concurrency=st.integers(1, 40), metered=st.booleans())
 def test_whatever_happens_the_count_holds(
-    events: list[tuple[Outcome, float, float | None, bool]], concurrency: int, metered: bool
+    events: list[tuple[Outcome, float, float | None, bool]], concurrency: int, *, metered: bool,
 ) -> None:
     """In flight is what was admitted and not settled, never above the cap; no wait is nothing."""
     limit = 6000.0 if metered else None

@@ -1,7 +1,7 @@
 """The governor's promises, against a few of the endpoints that are drawn at random.
 
-`python -m tests.bench.governor_scenarios` replays hundreds; virtual time makes each the same on every
-machine, so that figures may be asserted.
+`python -m tests.bench.governor_scenarios` replays hundreds; virtual time makes each the same on
+every machine, so that figures may be asserted.
 """
 
 from __future__ import annotations

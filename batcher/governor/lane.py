@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from batcher.governor.bucket import Bucket
 from batcher.governor.hidden import HiddenRate
-from batcher.governor.opening import ROUND_LEAST_S
 from batcher.governor.terms import Outcome, Permit, RateHeaders
 from batcher.governor.told import ToldRate
 from batcher.governor.window import Window
@@ -33,9 +32,6 @@ REPACE_S = 0.05
 # Rates of what was sent and answered are taken over about so long, smoothed over three such spans.
 ROLL_S = 1.0
 ROLL_SHARE = 0.3
-# The sends of an opening round are spread over this share of the time that the last one took, so
-# that a refusal among the first stops the rest.
-OPENING_SPREAD = 0.25
 # After an outage: at most this times the usual rate, for this long.
 RECOVERY_FACTOR = 1.5
 RECOVERY_S = 5.0
@@ -381,10 +377,7 @@ class Lane:
         self._tokens = _paced(self._tokens, self._told_tokens.per_s, now_s, least=0.0)
 
     def _opening_per_s(self, now_s: float) -> float:
-        per_s = math.inf
-        round_s = self.window.round_s
-        if round_s is not None:
-            per_s = self.window.size / (OPENING_SPREAD * max(round_s, ROUND_LEAST_S))
+        per_s = self.window.per_s
         if now_s < self._recovery_until_s:
             per_s = min(per_s, RECOVERY_FACTOR * self._ok_per_s)
         return per_s

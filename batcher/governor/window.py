@@ -74,14 +74,9 @@ class Window:
         self._restart(now_s, next_seq=0)
 
     @property
-    def opening(self) -> bool:
-        """Whether it still grows by factors."""
-        return isinstance(self._mode, Opening)
-
-    @property
-    def round_s(self) -> float | None:
-        """Time that a round of the opening took, once one is over; None when there is none."""
-        return self._mode.round_s if isinstance(self._mode, Opening) else None
+    def per_s(self) -> float:
+        """Pace at which a round of the opening may leave; infinite outside one."""
+        return self._mode.per_s if isinstance(self._mode, Opening) else math.inf
 
     @property
     def mean_s(self) -> float | None:
@@ -96,6 +91,9 @@ class Window:
         if seq >= tally.from_seq:
             if latency_s > tally.clip_s:  # noqa: PLR1730  # min() costs three times as much
                 latency_s = tally.clip_s
+            if tally.from_first:
+                tally.from_first = False
+                tally.began_s = now_s - latency_s
             tally.answers += 1
             tally.good += good
             tally.sum_s += latency_s
