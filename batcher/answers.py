@@ -3,10 +3,7 @@
 Answers come from endpoints that differ in every detail, so nothing here trusts a type and nothing
 raises: what can't be read is None. Three rules:
 
-* **Usage** has one normal form (`records.Usage`). OpenAI's cached tokens are parts of the prompt;
-  Anthropic's `cache_read_input_tokens` and `cache_creation_input_tokens` are additions to
-  `input_tokens`, so here they are added to the prompt and stand beside it as parts. A part never
-  exceeds its whole, and the total is never smaller than prompt and completion together.
+* **Usage** has one normal form, `records.Usage`, for every family: see `usage`.
 * **An error** may sit in any answer, one with status 200 included. Its `code` and `type` are kept
   only where they look like a code, since they go into totals and logs; its message may quote the
   prompt and must never be shown.
@@ -19,9 +16,10 @@ from __future__ import annotations
 import re
 from enum import Enum
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from batcher.records import Usage
+from batcher.usage import count, messages_usage, parts_usage, plain_usage
 
 __all__ = [
     "NOT_JSON",
@@ -36,12 +34,10 @@ __all__ = [
 # Stands for the parsed body where the body is no JSON; JSON's own null parses to None.
 NOT_JSON: Final = object()
 
-# More tokens than any answer has (the largest context is some ten million), yet small enough that
-# the totals over 10^9 rows stay within JSON's usual 64 bits.
-MAX_COUNT = 10**9
-
 # What we are ready to call a code: it becomes a key of the totals and a word in logs.
 _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
+# Above every numeric code in use (the longest have six digits), and cheap to write as text.
+_CODES_END = 10**9
 _STATUS = re.compile(r"[1-5][0-9]{2}")
 
 
@@ -76,6 +72,10 @@ class ErrorInfo(NamedTuple):
         """The code where it is a word rather than an HTTP status, else empty."""
         return "" if self.status is not None else self.code
 
+
+# Looking a member up in its Enum costs more than reading a count.
+_CHAT, _COMPLETIONS = Family.CHAT, Family.COMPLETIONS
+_RESPONSES, _MESSAGES = Family.RESPONSES, Family.MESSAGES
 
 _FAMILIES = {
     "embeddings": Family.EMBEDDINGS,
@@ -112,90 +112,22 @@ def read_usage(answer: object, family: Family) -> Usage | None:
     usage = answer.get("usage") if isinstance(answer, dict) else None
     if not isinstance(usage, dict):
         return None
-    if family is Family.RESPONSES or family is Family.MESSAGES or "prompt_tokens" not in usage:
-        if family is Family.MESSAGES or "cache_read_input_tokens" in usage:
-            found = _messages_usage(usage)
+    own_names = family is _RESPONSES or family is _MESSAGES
+    found = None if own_names else plain_usage(usage)
+    if found is not None:
+        return found
+    if own_names or "prompt_tokens" not in usage:
+        if family is _MESSAGES or "cache_read_input_tokens" in usage:
+            found = messages_usage(usage)
         else:
-            found = _parts_usage(usage, "input_tokens", "output_tokens")
+            found = parts_usage(usage, "input_tokens", "output_tokens")
         if found is not None:
             return found
-    found = _parts_usage(usage, "prompt_tokens", "completion_tokens")
+    found = parts_usage(usage, "prompt_tokens", "completion_tokens")
     if found is None and family is Family.EMBEDDINGS:
-        total = _count(usage.get("total_tokens"))  # Voyage counts nothing else
+        total = count(usage.get("total_tokens"))  # Voyage counts nothing else
         return None if total is None else Usage(total, 0, total)
     return found
-
-
-def _count(value: object) -> int | None:
-    """Take a count of tokens from whatever stands in its place."""
-    if type(value) is int:
-        return value if 0 <= value <= MAX_COUNT else None
-    if isinstance(value, float):
-        return int(value) if 0 <= value <= MAX_COUNT and value.is_integer() else None
-    if isinstance(value, str) and len(value) < len(str(MAX_COUNT)) and value.isascii():
-        return int(value) if value.isdecimal() else None
-    return None
-
-
-def _first(fields: dict[Any, Any], *names: str) -> int:
-    """Take the first usable count above 0 among the names that providers give it."""
-    for name in names:
-        count = _count(fields.get(name))
-        if count:
-            return count
-    return 0
-
-
-def _parts_usage(usage: dict[Any, Any], prompt_key: str, completion_key: str) -> Usage | None:
-    """Read OpenAI's form, where cached and reasoning tokens are parts of their wholes."""
-    prompt = _count(usage.get(prompt_key))
-    completion = _count(usage.get(completion_key))
-    total = _count(usage.get("total_tokens"))
-    if prompt is None:
-        if completion is None:
-            return None
-        prompt = max(0, (total or 0) - completion)
-    elif completion is None:
-        completion = max(0, (total or 0) - prompt)
-    cached = written = reasoning = 0
-    details = usage.get(prompt_key + "_details")
-    if isinstance(details, dict):
-        cached = _count(details.get("cached_tokens")) or 0
-        # OpenAI, OpenRouter; LiteLLM
-        written = _first(details, "cache_write_tokens", "cache_creation_tokens")
-    if not cached:  # DeepSeek; Moonshot
-        cached = _first(usage, "prompt_cache_hit_tokens", "cached_tokens")
-    details = usage.get(completion_key + "_details")
-    if isinstance(details, dict):
-        reasoning = _count(details.get("reasoning_tokens")) or 0
-    if reasoning and total == prompt + completion + reasoning:  # xAI counts them beside
-        completion += reasoning
-    return _sound(Usage(prompt, completion, total or 0, cached, written, reasoning))
-
-
-def _messages_usage(usage: dict[Any, Any]) -> Usage | None:
-    """Read Anthropic's form, where cached tokens are additions to the input."""
-    fresh = _count(usage.get("input_tokens"))
-    completion = _count(usage.get("output_tokens"))
-    if fresh is None and completion is None:
-        return None
-    cached = _count(usage.get("cache_read_input_tokens")) or 0
-    written = _count(usage.get("cache_creation_input_tokens")) or 0
-    details = usage.get("output_tokens_details")
-    reasoning = _first(details, "thinking_tokens") if isinstance(details, dict) else 0
-    prompt = (fresh or 0) + cached + written
-    return _sound(Usage(prompt, completion or 0, 0, cached, written, reasoning))
-
-
-def _sound(usage: Usage) -> Usage:
-    """Hold every part to its whole."""
-    prompt, completion, total, cached, written, reasoning = usage
-    least = prompt + completion
-    if total >= least and cached + written <= prompt and reasoning <= completion:
-        return usage
-    cached = min(cached, prompt)
-    written = min(written, prompt - cached)
-    return Usage(prompt, completion, max(total, least), cached, written, min(reasoning, completion))
 
 
 def embedded_error(answer: object) -> ErrorInfo | None:
@@ -242,7 +174,7 @@ def _code(value: object) -> str:
     """Take a code or a type as text; empty where it doesn't look like one."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _CODES_END:
         return str(value)
     # LiteLLM writes Python's None as text.
     if isinstance(value, str) and value != "None" and _CODE.fullmatch(value):
@@ -260,16 +192,16 @@ def missing_part(answer: object, family: Family) -> str | None:
     """
     if not isinstance(answer, dict):
         return None if family is Family.OTHER and isinstance(answer, list) else "invalid_answer"
-    if family is Family.CHAT or family is Family.COMPLETIONS:
+    if family is _CHAT or family is _COMPLETIONS:
         choices = answer.get("choices")
         usable = isinstance(choices, list) and bool(choices) and isinstance(choices[0], dict)
         return None if usable else "no_choices"
     if family is Family.EMBEDDINGS:
         return None if isinstance(answer.get("data"), list) and answer["data"] else "no_data"
-    if family is Family.RESPONSES:
+    if family is _RESPONSES:
         output = answer.get("output")
         usable = isinstance(output, list) and (bool(output) or answer.get("status") == "incomplete")
         return None if usable else "no_output"
-    if family is Family.MESSAGES:
+    if family is _MESSAGES:
         return None if isinstance(answer.get("content"), list) else "no_content"
     return None

@@ -12,12 +12,16 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, Self
 
 import orjson
 
+from batcher.checks import CLAIM_FIELDS, Checker
+from batcher.records import BadRow, Result, Row, RowError
+from batcher.settings import Settings
+from batcher.settings.forms import is_row_path
 from batcher.spend import spend_bytes
-from batcher.records import BadRow, Result, Row
+from batcher.template import Template
 
 __all__ = [
     "MAX_ROW_BYTES",
@@ -27,13 +31,11 @@ __all__ = [
     "encode_result",
     "raw_hash",
     "request_hash",
-    "valid_path",
 ]
 
 # What the contract promises; it also bounds the memory that one line may take.
 MAX_ROW_BYTES: Final = 64 * 1024 * 1024
 
-_PATH: Final = re.compile(r"/(?!/)[!-~]*", re.ASCII)
 _BIG_FLOAT: Final = re.compile(rb"\de\+\d")
 _ROUTING_KEYS: Final = frozenset({"custom_id", "method", "url"})
 
@@ -54,6 +56,7 @@ class RowParser:
         render: The job's template, which makes every row data; or None.
         id_field: The data field that names the row.
         carry: Fields copied into the result.
+        fault: Says why the answers to a row with these claims could never be checked.
     """
 
     def __init__(
@@ -64,12 +67,30 @@ class RowParser:
         render: Renderer | None = None,
         id_field: str | None = None,
         carry: tuple[str, ...] = (),
+        fault: Callable[[Mapping[str, Any]], RowError | None] | None = None,
     ) -> None:
         self._url = url
         self._defaults = dict(defaults or {})
         self._render = render
         self._id_field = id_field or "custom_id"
         self._carry = carry
+        self._fault = fault
+
+    @classmethod
+    def of(cls, settings: Settings, checker: Checker) -> Self:
+        """Make the parser that a job asks for.
+
+        Raises:
+            UsageError: The job's template does not parse.
+        """
+        return cls(
+            url=settings.url,
+            defaults=settings.defaults,
+            render=None if settings.template is None else Template(settings.template),
+            id_field=settings.id_field,
+            carry=settings.carry,
+            fault=checker.fault if settings.check_answers else None,
+        )
 
     def parse(self, line: int, raw: bytes) -> Row | BadRow:
         """Make a row of one line, or say why it can't be sent; never raises for what it holds."""
@@ -91,6 +112,9 @@ class RowParser:
             return BadRow(line, custom_id, "stream_not_supported", message)
         except ValueError as error:
             return _invalid(line, custom_id, str(error))
+        claims = _claims(body)
+        if claims is not None and self._fault is not None and (why := self._fault(claims)):
+            return BadRow(line, custom_id, why.code, f"line {line}: {why.message}")
         sent = orjson.dumps(body)
         if b"+" in sent and _BIG_FLOAT.search(sent) and _has_huge_integer(raw):
             return _invalid(line, custom_id, "an integer in it does not fit into 64 bits")
@@ -103,7 +127,7 @@ class RowParser:
             sent,
             body.get("model") or "",
             self._carried(fields) if self._carry else b"",
-            _claims(body),
+            claims,
             _max_output_tokens(body),
         )
 
@@ -141,15 +165,6 @@ def request_hash(path: str, body: Mapping[str, Any]) -> str:
 def raw_hash(raw: bytes) -> str:
     """Name a line that is no request by its bytes: 32 hex digits."""
     return sha256(b"\0%b" % raw).hexdigest()[:32]
-
-
-def valid_path(path: object) -> bool:
-    """Whether `path` can only ever name a place on the endpoint's own origin."""
-    return (
-        isinstance(path, str)
-        and _PATH.fullmatch(path) is not None
-        and not any(part in path for part in ("//", "\\", "..", "@", "#"))
-    )
 
 
 def encode_result(result: Result, *, serial: str) -> bytes:
@@ -228,9 +243,9 @@ def _routing(fields: Mapping[str, Any], path: str) -> str:
     url = fields.get("url")
     if url is None:
         return path
-    if not valid_path(url):
+    if not isinstance(url, str) or not is_row_path(url):
         raise ValueError("url is not a path: one / at its start, and no //, \\, .. or @")
-    return str(url)
+    return url
 
 
 def _has_huge_integer(raw: bytes) -> bool:
@@ -246,10 +261,9 @@ def _has_huge_integer(raw: bytes) -> bool:
 
 
 def _claims(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    if body.get("tools") or body.get("response_format"):
-        names = ("tools", "tool_choice", "response_format")
-        return {name: body[name] for name in names if body.get(name) is not None}
-    return None
+    if body.keys().isdisjoint(CLAIM_FIELDS):
+        return None
+    return {name: body[name] for name in CLAIM_FIELDS if body.get(name)} or None
 
 
 def _max_output_tokens(body: Mapping[str, Any]) -> int | None:

@@ -40,7 +40,7 @@ __all__ = [
     "usage_json",
 ]
 
-# Sums stay exact: a price has at most 18 decimals a token, so 60 digits hold 10^42 dollars of them.
+# Sums stay exact: list prices have up to 24 decimals a token, and 60 digits hold 10^36 dollars so.
 _EXACT = Context(prec=60)
 
 # The name in `errors` of a failed row whose caller gave no code.
@@ -221,7 +221,7 @@ class Ledger:
         """All that the job has cost so far."""
         return _sum(self._accounts.values()).spend
 
-    def totals(  # noqa: PLR0913 - each argument is a key of the totals
+    def totals(
         self,
         *,
         started_at: str,
@@ -230,6 +230,7 @@ class Ledger:
         version: str,
         stop_reason: StopReason | None = None,
         pending: int | None = None,
+        prices: str | None = None,
     ) -> dict[str, Any]:
         """Give the totals object, in the contract's order.
 
@@ -239,6 +240,7 @@ class Ledger:
             wall_s: Time that the job's runs took.
             version: Of this program.
             stop_reason: Why the run stopped before the job was complete; named when given.
+            prices: What the costs were reckoned with, such as `genai-prices 0.2.3`.
             pending: Rows without a result where the run stopped; they count towards `total`.
         """
         whole = _sum(self._accounts.values())
@@ -266,6 +268,8 @@ class Ledger:
             fields["stop_reason"] = stop_reason.word
         if pending is not None:
             fields["pending"] = pending
+        if prices is not None:
+            fields["prices"] = prices
         if self._pruned_rows or self._pruned:
             fields["pruned"] = self._pruned_fields()
         return fields

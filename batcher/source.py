@@ -1,7 +1,7 @@
-"""Lines out of files and streams, a block at a time.
+r"""Lines out of files and streams, a block at a time.
 
 A source is read in blocks, in a thread of the caller's choice, and never held whole. Lines end with
-`\\n`; a byte order mark and `\\r` are tolerated, blank lines are skipped but counted. A line over
+`\n`; a byte order mark and `\r` are tolerated, blank lines are skipped but counted. A line over
 `MAX_ROW_BYTES` is passed over without being held, and reported by `None` in its place.
 """
 
@@ -84,6 +84,7 @@ class Source:
 
     Args:
         path: A file, plain, `.gz` or `.zst`; or None for standard input.
+        limit: Take only the first so many lines that are not blank.
         spool_into: A folder. Where the source can't be read twice (a pipe), all of it is first
             copied into an unnamed file there.
 
@@ -92,8 +93,12 @@ class Source:
         StorageError: It could not be copied.
     """
 
-    def __init__(self, path: Path | None, *, spool_into: Path | None = None) -> None:
+    def __init__(
+        self, path: Path | None, *, limit: int | None = None, spool_into: Path | None = None
+    ) -> None:
         self.path = path
+        self._limit = limit
+        self._ended = False
         self._file = _open(path)
         if spool_into is not None and not _is_file(self._file):
             self._file = _spool(self._file, spool_into)
@@ -119,7 +124,7 @@ class Source:
             block = self._read()
             lines = self._splitter.split(block) if block else [self._splitter.rest()]
             self._ended = not block
-            if kept := self._numbered(lines):
+            if kept := self._within_limit(self._numbered(lines)):
                 return kept
         return []
 
@@ -145,13 +150,13 @@ class Source:
 
     def close(self) -> None:
         """Close the file; standard input stays open."""
-        if self._file.fileno() != sys.stdin.fileno():
-            self._file.close()
+        self._file.close()
 
     def _start(self) -> None:
         self._stream = _decompressed(self.path, self._file)
         self._splitter = LineSplitter()
         self._number = 0
+        self._left = self._limit
         self._ended = False
 
     def _read(self) -> bytes:
@@ -159,9 +164,17 @@ class Source:
         read = getattr(self._stream, "read1", self._stream.read)
         try:
             block: bytes = read(_BLOCK_BYTES)
-        except Exception as error:  # noqa: BLE001: each decompressor has errors of its own
+        except Exception as error:  # noqa: BLE001 - each decompressor has errors of its own
             raise StorageError(f"the source can't be read on: {_reason(error)}") from None
         return block
+
+    def _within_limit(self, lines: list[Line]) -> list[Line]:
+        if self._left is None:
+            return lines
+        taken = lines[: self._left]
+        self._left -= len(taken)
+        self._ended = self._ended or not self._left
+        return taken
 
     def _numbered(self, lines: list[bytes | None]) -> list[Line]:
         first = self._number + 1
@@ -177,7 +190,7 @@ class Source:
 
 def _open(path: Path | None) -> Any:
     if path is None:
-        return sys.stdin.buffer.raw  # type: ignore[attr-defined]  # typeshed: BinaryIO
+        return open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
     try:
         return path.open("rb", buffering=0)
     except OSError as error:
@@ -190,11 +203,13 @@ def _is_file(file: Any) -> bool:
 
 def _spool(file: Any, folder: Path) -> Any:
     try:
-        kept = tempfile.TemporaryFile(dir=folder, buffering=0)
+        kept = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - the source closes it
         while block := file.read(_BLOCK_BYTES):
             kept.write(block)
     except OSError as error:
-        raise StorageError(f"standard input can't be kept to read it twice: {_reason(error)}") from None
+        raise StorageError(
+            f"standard input can't be kept to read it twice: {_reason(error)}"
+        ) from None
     kept.seek(0)
     return kept
 

@@ -23,7 +23,7 @@ def governor(
 ) -> tuple[Governor, Lane]:
     """A governor and its lane at time 0."""
     made = Governor(Limits(concurrency, rpm, tpm, give_up_after_s), 0.0)
-    return made, made.lane("gpt-4o")
+    return made, made.lane("gpt-4o", 0.0)
 
 
 def send(lane: Lane, now_s: float, *, tokens: float = 100.0, retry: bool = False) -> Permit:
@@ -51,8 +51,8 @@ def wait_of(lane: Lane, now_s: float, *, tokens: float = 100.0, retry: bool = Fa
 def test_a_lane_is_one_for_a_model() -> None:
     """The same model gets the same lane, another model another one."""
     made, lane = governor()
-    assert made.lane("gpt-4o") is lane
-    assert made.lane("gpt-4o-mini") is not lane
+    assert made.lane("gpt-4o", 0.0) is lane
+    assert made.lane("gpt-4o-mini", 0.0) is not lane
 
 
 def test_opening_is_no_burst() -> None:
@@ -67,7 +67,7 @@ def test_opening_is_no_burst() -> None:
 def test_concurrency_is_a_cap_over_all_lanes() -> None:
     """Two lanes together never exceed the user's concurrency."""
     made, lane = governor(6)
-    assert len(send_all(lane, 0.0)) + len(send_all(made.lane("other"), 0.0)) == 6
+    assert len(send_all(lane, 0.0)) + len(send_all(made.lane("other", 0.0), 0.0)) == 6
     assert made.window == 6
     assert made.hold(0.0) == (Hold.WINDOW, "concurrency 6 reached")
 
@@ -86,7 +86,7 @@ def test_window_opens_when_answers_come_back() -> None:
 def test_user_rpm_is_the_total_over_all_lanes() -> None:
     """A minute lets `rpm` requests leave, one lane or many."""
     made, lane = governor(rpm=600)
-    other = made.lane("other")
+    other = made.lane("other", 0.0)
     sent = 0
     for tick in range(60_000):
         for each in (lane, other):
@@ -135,7 +135,7 @@ def test_a_refusal_pauses_everyone_once() -> None:
         lane.settle(permit, Outcome.THROTTLED, 5.0, wait_s=12.0)
     assert wait_of(lane, 5.0) == pytest.approx(7.1)
     assert made.hold(5.1) == (Hold.PAUSE, "429: paused 7 s")
-    send(made.lane("other"), 5.0)
+    send(made.lane("other", 0.0), 5.0)
     assert len(send_all(lane, 12.2)) <= 2, "no storm when the pause ends"
 
 
@@ -348,12 +348,16 @@ EVENTS = st.lists(
 @settings(deadline=None, max_examples=150)
 @given(events=EVENTS, concurrency=st.integers(1, 40), metered=st.booleans())
 def test_whatever_happens_the_count_holds(
-    events: list[tuple[Outcome, float, float | None, bool]], concurrency: int, *, metered: bool,
+    events: list[tuple[Outcome, float, float | None, bool]],
+    concurrency: int,
+    *,
+    metered: bool,
 ) -> None:
     """In flight is what was admitted and not settled, never above the cap; no wait is nothing."""
     limit = 6000.0 if metered else None
     made, lane = governor(concurrency, rpm=limit, tpm=limit)
-    now_s, out = 0.0, []
+    now_s = 0.0
+    out: list[Permit] = []
     for row, (outcome, step_s, wait_s, learn) in enumerate(events):
         now_s += step_s
         while len(out) < concurrency + 5 and isinstance(

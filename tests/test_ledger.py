@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batcher.ledger import (
@@ -90,6 +90,7 @@ def test_cost_text(cost: Decimal, text: str) -> None:
     assert cost_text(cost) == text
 
 
+@settings(deadline=None)
 @given(costs.filter(lambda cost: cost is not None))
 def test_cost_text_is_exact(cost: Decimal) -> None:
     """An amount's text says the amount, without an exponent."""
@@ -128,12 +129,14 @@ def test_spend_json_of_an_odd_row() -> None:
     assert fields["unpriced"] is True
 
 
+@settings(deadline=None)
 @given(spends)
 def test_spend_bytes_are_the_json_form(spend: Spend) -> None:
     """The quick way writes the same bytes as the plain one."""
     assert b"{" + spend_bytes(spend) + b"}" == orjson.dumps(spend_json(spend))
 
 
+@settings(deadline=None)
 @given(spends)
 def test_spend_is_read_back(spend: Spend) -> None:
     """What a result line says of its spend is read back equal."""
@@ -141,6 +144,7 @@ def test_spend_is_read_back(spend: Spend) -> None:
     assert read_spend(line) == spend
 
 
+@settings(deadline=None)
 @given(usages)
 def test_usage_is_read_back(usage: Usage) -> None:
     """What a result line says of its usage is read back equal."""
@@ -227,6 +231,12 @@ def test_a_stopped_run_says_why_and_what_is_left() -> None:
     assert fields["request_counts"] == {"total": 10, "completed": 1, "failed": 0}
 
 
+def test_totals_say_what_prices_they_were_reckoned_with() -> None:
+    """The list's version or the table's hash stands beside the costs."""
+    assert totals(Ledger(), prices="genai-prices 0.2.3")["prices"] == "genai-prices 0.2.3"
+    assert "prices" not in totals(Ledger())
+
+
 def test_unpriced_is_named_and_never_zero() -> None:
     """A model without a price is named; with nothing priced the cost is null."""
     unpriced = Spend(1, 0, Usage(1, 1, 2), None, unpriced=True)
@@ -249,6 +259,7 @@ def test_rows_that_were_never_sent_name_no_model() -> None:
     assert fields["errors"] == {"invalid_json": 1}
 
 
+@settings(deadline=None)
 @given(st.lists(entries, max_size=8))
 def test_totals_are_the_sum_over_the_lines(rows: list[Entry]) -> None:
     """Counts, usage and cost of the totals equal the sum over the lines, to the last digit."""
@@ -262,6 +273,7 @@ def test_totals_are_the_sum_over_the_lines(rows: list[Entry]) -> None:
     assert sum(totals(ledger)["errors"].values()) == ledger.failed
 
 
+@settings(deadline=None)
 @given(st.lists(entries, max_size=5), st.randoms(use_true_random=False))
 def test_order_does_not_matter(rows: list[Entry], random: Any) -> None:
     """Results may come in any order."""
@@ -269,6 +281,7 @@ def test_order_does_not_matter(rows: list[Entry], random: Any) -> None:
     assert orjson.dumps(totals(folded(*rows))) == orjson.dumps(totals(folded(*shuffled)))
 
 
+@settings(deadline=None)
 @given(st.lists(entries, max_size=5), st.lists(entries, max_size=5))
 def test_what_is_removed_was_never_there(kept: list[Entry], replaced: list[Entry]) -> None:
     """Adding and removing cancel, down to the model's name and a cost that becomes unknown."""
@@ -283,6 +296,7 @@ def test_what_is_removed_was_never_there(kept: list[Entry], replaced: list[Entry
     assert totals(ledger) == totals(folded(*kept))
 
 
+@settings(deadline=None)
 @given(st.lists(entries, max_size=5), st.lists(entries, max_size=5))
 def test_ledgers_merge(first: list[Entry], second: list[Entry]) -> None:
     """The parts of a job, folded apart and merged, are the job."""
@@ -316,6 +330,7 @@ def test_what_pruned_rows_cost_stays() -> None:
     assert read_spend(fields["pruned"]) == Spend(2, 0, Usage(11, 6, 17), Decimal("0.5"), True)
 
 
+@settings(deadline=None)
 @given(st.lists(entries, max_size=4), st.lists(entries, max_size=4))
 def test_pruned_is_read_back(kept: list[Entry], pruned: list[Entry]) -> None:
     """A later run that reads the `pruned` of earlier totals says the same totals."""

@@ -198,7 +198,7 @@ class Climbing:
     def _visible_step(self) -> int:
         """Return the smallest step that an affordable look can tell from the noise."""
         base = self._base
-        assert base is not None  # noqa: S101  # steps are taken from a base that was looked at
+        assert base is not None  # steps are taken from a base that was looked at
         answers = max(ANSWERS_MOST, ROUNDS_MOST * base.size) / 2
         error = math.sqrt(base.spread2 * (1 / base.answers + 1 / answers))
         visible = (math.log(step) >= VISIBLE_Z * error for step in STEPS)
@@ -206,7 +206,7 @@ class Climbing:
 
     def _trial_seen(self, look: Look, tally: Tally, now_s: float) -> None:
         base = self._base
-        assert base is not None  # noqa: S101  # a trial is made from a base that was looked at
+        assert base is not None  # a trial is made from a base that was looked at
         high, low = (base, look) if self._down else (look, base)
         change, error = contrast(high, low)
         margin = change - GAIN_SHARE * math.log(high.size / low.size)

@@ -58,7 +58,7 @@ class Governor:
         self._told_wait_s = 0.0
         self._lanes: dict[str, Lane] = {}
 
-    def lane(self, model: str, now_s: float = 0.0) -> Lane:
+    def lane(self, model: str, now_s: float) -> Lane:
         """Return the lane of a model, the same one each time."""
         lane = self._lanes.get(model)
         if lane is None:

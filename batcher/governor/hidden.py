@@ -132,7 +132,7 @@ class HiddenRate:
         """Make the estimate from the cluster that has come in, and aim below it."""
         self._due_s = math.inf
         mark_s = self._mark_s
-        assert mark_s is not None  # noqa: S101  # a cluster begins with a mark
+        assert mark_s is not None  # a cluster begins with a mark
         accepted = self._last_seq - self._mark_seq - self._refused
         apart_s = self._last_s - mark_s
         if accepted < ACCEPTED_LEAST or not 0 < apart_s < STALE_S:

@@ -116,7 +116,7 @@ class Lane:
         self._blocked_by: Hold | None = None
         self._blocked_s = -math.inf
 
-    def admit(  # noqa: PLR0911  # one gate after another, each with its own answer; it is hot
+    def admit(  # one gate after another, each with its own answer; it is hot
         self, tokens: float, now_s: float, *, retry: bool = False
     ) -> Permit | float:
         """Ask to send one request.
@@ -153,7 +153,7 @@ class Lane:
                 return self._held(Hold.RATE, max(wait_s, WAIT_LEAST_S), now_s)
         return self._permit(tokens, now_s, probe=False)
 
-    def settle(  # noqa: PLR0913  # what is known of an outcome, named at the call
+    def settle(  # what is known of an outcome, named at the call
         self,
         permit: Permit,
         outcome: Outcome,
@@ -283,6 +283,10 @@ class Lane:
                 pace_wait_s = self._pace.wait_s(1.0, now_s)
                 if pace_wait_s > 0.0:
                     self._pace_bound = True
+                    if self._pace_hold is Hold.WINDOW:
+                        # The opening's own pace is the window's hold: it must not keep the
+                        # window from being judged, and so itself from growing.
+                        self.window.blocked = True
                     wait_s = max(wait_s, pace_wait_s)
         if self._tokens is not None:
             wait_s = max(wait_s, self._tokens.wait_s(tokens, now_s))
@@ -306,7 +310,7 @@ class Lane:
         if self._gov.tokens is not None:
             self._gov.tokens.give(reserved - used)
 
-    def _failed(  # noqa: PLR0913  # as settle
+    def _failed(  # as settle
         self,
         permit: Permit,
         outcome: Outcome,

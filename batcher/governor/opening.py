@@ -29,7 +29,7 @@ ROUND_SHARE = 0.75
 GROWTH_LEAST = 1.5
 # It is overload when throughput grew by less than the root of what the size grew by, and in any
 # case when the round took twice as long: the climb finds what else there is at less risk. Few
-# answers are a poor measure: the time of n exponential latencies is off by up to 2.5 / sqrt(n), once
+# answers are a poor measure: the time of n exponential latencies is off by 2.5 / sqrt(n) once
 # in fifty rounds.
 SLOWER_MOST = 2.0
 SLOWER_NOISE = 2.5
@@ -93,9 +93,7 @@ class Opening:
             from_seq=next_seq,
             from_first=True,
             due_answers=math.ceil(ROUND_SHARE * self._size),
-            due_s=(
-                math.inf if self.round_s is None else now_s + self._spread_s() + self._most_s()
-            ),
+            due_s=(math.inf if self.round_s is None else now_s + self._spread_s() + self._most_s()),
         )
 
     def judge(self, tally: Tally, now_s: float, *, used: bool) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import NamedTuple
 
+from batcher.retry.hints import RateHeaders
+
 __all__ = ["Limits", "Outcome", "Permit", "RateHeaders"]
 
 
@@ -55,17 +57,3 @@ class Permit(NamedTuple):
     tokens: float
     seq: int
     probe: bool = False
-
-
-class RateHeaders(NamedTuple):
-    """The `x-ratelimit-*` headers of one answer, parsed; None where absent.
-
-    A limit or a remainder below zero, or a limit of zero, is taken as absent (Azure sends them).
-    """
-
-    limit_requests: float | None = None
-    remaining_requests: float | None = None
-    reset_requests_s: float | None = None
-    limit_tokens: float | None = None
-    remaining_tokens: float | None = None
-    reset_tokens_s: float | None = None

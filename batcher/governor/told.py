@@ -64,7 +64,7 @@ class ToldRate:
         self._full_per_s = math.inf
         self._sent_s = -math.inf
 
-    def learn(  # noqa: PLR0913  # the three headers, and when they were true
+    def learn(  # the three headers, and when they were true
         self,
         limit: float | None,
         remaining: float | None,

@@ -83,7 +83,7 @@ class Window:
         """Mean time in flight, once known."""
         return self._mode.mean_s
 
-    def settled(  # noqa: PLR0913  # hot: an object to carry these would cost more than the call
+    def settled(  # hot: an object to carry these would cost more than the call
         self, seq: int, latency_s: float, now_s: float, in_flight: int, next_seq: int, *, good: bool
     ) -> None:
         """Count an answer or a failure; refusals for rate are none of the window's business."""

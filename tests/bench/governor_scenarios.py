@@ -7,8 +7,8 @@ tests in a smaller number.
 
 The endpoint shares its capacity among the requests in service: up to `knee` of them each goes at
 full speed, beyond it all slow down, so that the throughput falls as (knee / n) ** fall. A limiter
-in front refuses at once. The driver does what the engine does: ask for a permit whenever something happened,
-send again what was refused or failed. Nothing here knows the governor's constants.
+in front refuses at once. The driver does what the engine does: ask for a permit whenever something
+happened, send again what was refused or failed. Nothing here knows the governor's constants.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class Sim:
         self.end = endpoint
         self.rng = random.Random(seed)
         self.gov = Governor(limits, 0.0)
-        self.lane = self.gov.lane("m")
+        self.lane = self.gov.lane("m", 0.0)
         self.limiter = Limiter(endpoint)
         self.now_s = 0.0
         self.figures = Figures()

@@ -62,11 +62,12 @@ _ROW = (
     "content_filter content_policy_violation unsupported_parameter unsupported_value "
     "invalid_request invalid_prompt data_inspection_failed"
 )
-_SENSES: Final = {
-    **dict.fromkeys(_ROW.split(), Sense.ROW),
+_TYPES: Final = {
     **dict.fromkeys(_RATE.split(), Sense.THROTTLED),
     **dict.fromkeys((_MONEY + " " + _KEY).split(), Sense.REFUSED),
 }
+# A type `invalid_request` can mean anything, so the request's own faults are told by code alone.
+_CODES: Final = {**_TYPES, **dict.fromkeys(_ROW.split(), Sense.ROW)}
 
 # 521 to 523: Cloudflare's words for an origin that is down or out of reach.
 _OUTAGE_STATUSES = frozenset({502, 503, 504, 521, 522, 523})
@@ -110,7 +111,7 @@ def code_of(status: int, error: ErrorInfo | None) -> str:
     if error is not None:
         if error.name:
             return error.name
-        if error.type.lower() in _SENSES:
+        if error.type.lower() in _TYPES:
             return error.type
         if error.status is not None and error.status in _ERRORS:
             status = error.status
@@ -124,7 +125,7 @@ def _stated_sense(status: int, error: ErrorInfo) -> Sense | None:
     # Anthropic gives this one no code of its own.
     if error.message.startswith("Your credit balance is too low"):
         return Sense.REFUSED
-    named = _SENSES.get(error.name.lower()) or _SENSES.get(error.type.lower())
+    named = _CODES.get(error.name.lower()) or _TYPES.get(error.type.lower())
     # new-api says this with 503 while its channels for a model are off, which passes, and also when
     # there never were any, which doesn't: a few attempts tell them apart.
     if named is None and error.name.lower() == "model_not_found" and status in _SERVER_ERRORS:

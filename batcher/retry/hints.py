@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import re
 from email.utils import mktime_tz, parsedate_tz
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -102,11 +103,13 @@ def _number(text: str | None) -> float | None:
     if text is None:
         return None
     text = text.strip()
-    if not _NUMBER.fullmatch(text):
+    if not (text.isascii() and text.isdecimal()) and not _NUMBER.fullmatch(text):
         return None
-    return min(float(text), LONGEST_S)
+    number = float(text)
+    return min(LONGEST_S, number)
 
 
+@lru_cache(maxsize=512)  # every answer brings two, and the same few texts come again and again
 def _duration_s(text: str) -> float | None:
     """Read `900ms`, `5.27s`, `6m0s`, `1h2m3s`, or plain seconds."""
     text = text.strip()

@@ -25,9 +25,9 @@ from http import HTTPStatus
 from typing import NamedTuple, TypeAlias
 
 from batcher.answers import NOT_JSON, Family, embedded_error, missing_part, read_usage
-from batcher.hints import firm_wait_s, should_retry, told_wait_s
 from batcher.records import Failure, FailureKind, Reply, StopReason, Usage
-from batcher.refusals import SUCCESSES, Sense, code_of, sense_of
+from batcher.retry.hints import firm_wait_s, should_retry, told_wait_s
+from batcher.retry.refusals import SUCCESSES, Sense, code_of, sense_of
 
 __all__ = [
     "Accept",
@@ -156,7 +156,7 @@ def charge(policy: RetryPolicy, retry: Retry, *, charged: int) -> Retry | Final:
     return Final(retry.code, f"{retry.message}; gave up after {charged + 1} attempts")
 
 
-def decide(  # noqa: PLR0913 - each is a fact of the one decision
+def decide(
     policy: RetryPolicy,
     attempt: Reply | Failure,
     answer: object,

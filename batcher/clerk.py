@@ -1,0 +1,195 @@
+"""Writes down what comes of a row: the line in the journal, the figures in the ledger."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from decimal import Decimal
+
+import orjson
+
+from batcher.answers import NOT_JSON
+from batcher.codec import encode_attempt, encode_result
+from batcher.journal import Journal
+from batcher.journal.index import DONE, FAILED
+from batcher.records import BadRow, Failure, Reply, Result, Row, RowError, Spend, Usage
+from batcher.retry.refusals import SUCCESSES
+from batcher.roster import Member
+from batcher.task import Task
+
+__all__ = ["Clerk", "Pricer", "timestamp"]
+
+Pricer = Callable[[str, Usage, float], Decimal | None]
+
+_NO_SPEND = Spend()
+
+# Names under which endpoints send the id of a request.
+_REQUEST_ID = ("x-request-id", "request-id", "x-oneapi-request-id", "apim-request-id")
+
+
+class Clerk:
+    """Keeps the books of one run.
+
+    Args:
+        journal: Where lines go.
+        endpoint: Its name, for results.
+        price: Model, usage and Unix time to US dollars, or None where no price is known.
+    """
+
+    def __init__(self, journal: Journal, *, endpoint: str, price: Pricer) -> None:
+        self._journal = journal
+        self._state = journal.state
+        self._ledger = journal.state.ledger
+        self._endpoint = endpoint
+        self._price = price
+        # Ids are unique within an output over all its runs.
+        self._run = secrets.token_hex(8)
+        self._serial = 0
+        self._second = 0
+        self._second_text = ""
+
+    def spend(self, row: Row, outcome: Reply | Failure, usage: Usage | None) -> Spend:
+        """Say what one attempt cost, and count it."""
+        if usage is not None:
+            cost = self._price(row.model, usage, time.time())
+            spend = Spend(1, 0, usage, cost, cost is None)
+        else:
+            lost = outcome.sent if isinstance(outcome, Failure) else outcome.status in SUCCESSES
+            spend = Spend(1, int(lost))
+        self._ledger.add_spend(row.model, spend)
+        return spend
+
+    def earlier(self, member: Member) -> Spend:
+        """Say what a row had cost before this run; its old result, if it has one, is taken back."""
+        kept = self._state.reopen(member.entry)
+        if kept is None:
+            return _NO_SPEND
+        assert isinstance(member.row, Row)
+        if kept.model != member.row.model:
+            self._ledger.remove_spend(kept.model, kept.spend)
+            self._ledger.add_spend(member.row.model, kept.spend)
+        return kept.spend
+
+    def finish(
+        self,
+        task: Task,
+        outcome: Reply | Failure,
+        answer: object,
+        *,
+        code: str = "",
+        message: str = "",
+        extra: bytes = b"",
+    ) -> None:
+        """Write the result of a row whose attempts have been counted.
+
+        Args:
+            answer: The body as parsed, or `NOT_JSON`.
+            code: Why it failed, or empty.
+            message: For `error`, where the last answer does not say it by its status.
+        """
+        status, request_id, body = None, "", b""
+        if isinstance(outcome, Reply):
+            status, request_id = outcome.status, _request_id(outcome)
+            body = _json_text(outcome.body, answer)
+        refused = status is not None and status not in SUCCESSES
+        result = self._result(task, outcome)._replace(
+            status=status,
+            request_id=request_id,
+            body=body,
+            error=RowError(code, message) if code and not refused else None,
+            code=code,
+            carry=task.row.carry,
+            extra=extra,
+        )
+        self._write(task.member, result)
+
+    def refuse(self, member: Member) -> None:
+        """Write the error result of a row that can't be sent."""
+        bad = member.row
+        assert isinstance(bad, BadRow)
+        kept = self._state.reopen(member.entry)
+        named = bad.custom_id is not None and not member.unnamed
+        result = Result(
+            line=bad.line,
+            custom_id=bad.custom_id if named and bad.custom_id is not None else f"row-{bad.line}",
+            unnamed=member.unnamed,
+            request_hash=member.request_hash,
+            model=kept.model if kept else "",
+            endpoint=self._endpoint,
+            status=None,
+            request_id="",
+            body=b"",
+            error=RowError(bad.code, bad.message),
+            code=bad.code,
+            finished_at=self._now(),
+            latency_s=0.0,
+            spend=kept.spend if kept else _NO_SPEND,
+        )
+        self._write(member, result)
+
+    def note_attempt(self, task: Task, outcome: Reply | Failure) -> None:
+        """Write down an attempt whose row has no result yet."""
+        line = encode_attempt(self._result(task, outcome))
+        self._journal.append(line, task.member.entry, task.row.line, terminal=False)
+
+    def _result(self, task: Task, outcome: Reply | Failure) -> Result:
+        row = task.row
+        return Result(
+            line=row.line,
+            custom_id=row.custom_id,
+            unnamed=task.member.unnamed,
+            request_hash=row.request_hash,
+            model=row.model,
+            endpoint=self._endpoint,
+            status=None,
+            request_id="",
+            body=b"",
+            error=None,
+            code="",
+            finished_at=self._now(),
+            latency_s=outcome.latency_s,
+            spend=task.spend or _NO_SPEND,
+        )
+
+    def _write(self, member: Member, result: Result) -> None:
+        self._serial += 1
+        line = encode_result(result, serial=f"{self._run}{self._serial:08x}")
+        self._journal.append(line, member.entry, result.line, terminal=True)
+        failed = bool(result.code)
+        self._ledger.add(
+            model=result.model,
+            succeeded=not failed,
+            error_code=result.code,
+            spend=_NO_SPEND,
+        )
+        self._state.index.flags[member.entry] |= DONE | FAILED if failed else DONE
+
+    def _now(self) -> str:
+        now = time.time()
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return f"{self._second_text}.{int((now - second) * 1000):03d}Z"
+
+
+def timestamp(unix_s: float) -> str:
+    """Write a moment as RFC 3339 in UTC with milliseconds."""
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(int(unix_s)))
+    return f"{whole}.{int(unix_s % 1 * 1000):03d}Z"
+
+
+def _request_id(reply: Reply) -> str:
+    headers = reply.headers
+    for name in _REQUEST_ID:
+        if (value := headers.get(name)) is not None:
+            return value
+    return ""
+
+
+def _json_text(body: bytes, answer: object) -> bytes:
+    """Give a body as it came; one that is no JSON as a JSON text that holds it."""
+    if answer is not NOT_JSON:
+        return body
+    return orjson.dumps(body.decode("utf-8", "replace"))

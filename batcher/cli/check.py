@@ -1,0 +1,68 @@
+"""`batcher check`: looks a whole source over and sends nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from batcher.cli.faults import EXIT_USAGE
+from batcher.cli.inputs import settings_for
+from batcher.cli.options import GroupedCommand, settings_options
+from batcher.cli.streams import standard_output
+from batcher.cli.words import count, plural
+
+if TYPE_CHECKING:
+    from batcher.check import CheckReport
+    from batcher.records import BadRow
+
+__all__ = ["command"]
+
+# Enough to see what is wrong; a source of another format would fill the screen.
+_SHOWN = 20
+
+
+@click.command("check", cls=GroupedCommand)
+@click.argument("target", metavar="SOURCE|JOB.toml", type=click.Path())
+@settings_options("check")
+def command(target: str, **flags: Any) -> int:
+    """Check every row of a source; send nothing.
+
+    Exits with 0 when every row can be sent, with 2 when one can't. Needs no endpoint and no key.
+    """
+    settings = settings_for(target, flags, sending=False)
+    from batcher.check import check
+
+    report = check(settings)
+    out = standard_output()
+    if settings.json:
+        out.line(json.dumps(_as_object(report), ensure_ascii=False, separators=(",", ":")))
+    else:
+        out.line("\n".join(_lines(report)))
+    return EXIT_USAGE if report.bad_rows else 0
+
+
+def _as_object(report: CheckReport) -> dict[str, Any]:
+    return {
+        "object": "batch.check",
+        "rows": report.rows,
+        "bad_rows": report.bad_rows,
+        "first_bad": [row._asdict() for row in report.first_bad],
+    }
+
+
+def _lines(report: CheckReport) -> list[str]:
+    if not report.bad_rows:
+        return [f"{plural(report.rows, 'row')}, every one can be sent"]
+    shown = report.first_bad[:_SHOWN]
+    lines = [f"{plural(report.rows, 'row')}, {count(report.bad_rows)} can't be sent"]
+    lines += [f"  {_bad(row)}" for row in shown]
+    if report.bad_rows > len(shown):
+        lines.append(f"  and {count(report.bad_rows - len(shown))} more")
+    return lines
+
+
+def _bad(row: BadRow) -> str:
+    place = f"line {row.line}: "
+    return f"{place}{row.code}: {row.message.removeprefix(place)}"

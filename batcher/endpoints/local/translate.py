@@ -1,0 +1,277 @@
+"""Tool calls for a model that knows none: a request with tools becomes an answer bound by a schema.
+
+llama.cpp obeys `response_format: json_schema`, whatever the model; it does not obey `tool_choice`.
+So, for a request with tools:
+
+- the tools are described in the system message, and the answer must be one JSON object:
+  `{"name": <a tool>, "arguments": <its parameters>}`;
+- `tool_choice` `required`, or one that names a tool, leaves no other way to answer. `auto`, the
+  default, also allows `{"answer": <text>}`; when the conversation ends with a tool's result the
+  model answers it in plain text, so that a job comes to an end. `none` is plain text as well;
+- a call in the history is rendered as the JSON object that the model would have written, and a
+  tool's result as what the user tells it;
+- the object comes back as `tool_calls` with `finish_reason: "tool_calls"`, or as content. Usage is
+  llama.cpp's own. What was cut off, and so is no JSON, stays content as it is.
+
+The model decides what it calls and with which values; nothing here invents them. At most one call
+comes back a turn. Pure: no socket, clock or randomness.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from batcher.endpoints.local.refs import rebased
+
+__all__ = ["Ask", "Untranslatable", "to_answer", "to_request"]
+
+_ANSWER: Final = "answer"
+
+# Fields of the page that are spent here; all others pass.
+_SPENT: Final = frozenset({"tools", "tool_choice", "parallel_tool_calls", "messages"})
+
+_NO_ARGUMENTS: Final = {"type": "object", "properties": {}, "additionalProperties": False}
+
+_TOOLS_INTRO: Final = "You can use these tools:"
+_MUST_CALL: Final = (
+    'Reply with one JSON object {"name": ..., "arguments": ...} that calls a tool.'
+    " Take the values of the arguments from the conversation."
+)
+_MAY_CALL: Final = (
+    'To use a tool, reply with one JSON object {"name": ..., "arguments": ...}, with the values of'
+    ' the arguments from the conversation. Otherwise reply with {"answer": "..."}.'
+)
+_USE_RESULT: Final = "Answer with this result."
+
+
+class Untranslatable(Exception):  # noqa: N818 - it is the request's fault, not an error of ours
+    """The request is wrong, or asks for what this endpoint can't do; the text says what."""
+
+
+class Tool(NamedTuple):
+    """A function that the request offers."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+
+
+class Ask(NamedTuple):
+    """A translated request.
+
+    Attributes:
+        body: What llama.cpp is asked.
+        bound: Whether its answer is the JSON object described above, rather than text.
+    """
+
+    body: dict[str, Any]
+    bound: bool
+
+
+def to_request(body: Mapping[str, Any]) -> Ask | None:
+    """Translate a chat request; None when it has no tools, now or in its history.
+
+    Raises:
+        Untranslatable: Tools, their choice or the messages have the wrong shape.
+    """
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not all(isinstance(one, dict) for one in messages):
+        return None
+    tools = _tools(body.get("tools"))
+    if not tools and not any(
+        one.get("tool_calls") or one.get("role") == "tool" for one in messages
+    ):
+        return None
+    if body.get("stream"):
+        raise Untranslatable("stream is not supported with tools")
+    offered, must_call = _choice(body.get("tool_choice"), tools)
+    ended_by_result = bool(messages) and messages[-1].get("role") == "tool"
+    bound = bool(offered) and (must_call or not ended_by_result)
+    rest = {key: value for key, value in body.items() if key not in _SPENT}
+    rendered = _rendered(messages, plain=not bound)
+    if bound:
+        rest["response_format"] = _response_format(offered, may_answer=not must_call)
+        rendered = _with_system(rendered, _instructions(offered, must_call=must_call))
+    return Ask({**rest, "messages": rendered}, bound)
+
+
+def to_answer(ask: Ask, answer: Mapping[str, Any], *, new_id: Callable[[], str]) -> dict[str, Any]:
+    """Translate llama.cpp's answer back.
+
+    Args:
+        ask: The request that it answers.
+        answer: The body of a 200.
+        new_id: Draws the id of a call.
+    """
+    if not ask.bound:
+        return dict(answer)
+    choices = answer.get("choices")
+    if not isinstance(choices, list):
+        return dict(answer)
+    return {**answer, "choices": [_choice_back(one, new_id) for one in choices]}
+
+
+def _tools(given: object) -> list[Tool]:
+    if given is None:
+        return []
+    if not isinstance(given, list):
+        raise Untranslatable("tools must be an array")
+    return [_tool(one, at) for at, one in enumerate(given)]
+
+
+def _tool(given: object, at: int) -> Tool:
+    function = given.get("function") if isinstance(given, dict) else None
+    name = function.get("name") if isinstance(function, dict) else None
+    if not isinstance(function, dict) or not isinstance(name, str):
+        raise Untranslatable(f"tools[{at}] must be a function with a name")
+    parameters = function.get("parameters") or _NO_ARGUMENTS
+    if not isinstance(parameters, dict):
+        raise Untranslatable(f"tools[{at}].function.parameters must be a JSON Schema")
+    return Tool(name, str(function.get("description") or ""), parameters)
+
+
+def _choice(given: object, tools: Sequence[Tool]) -> tuple[Sequence[Tool], bool]:
+    """Tell which tools may be called, and whether one must be."""
+    if given == "none":
+        return (), False
+    if given in (None, "auto"):
+        return tools, False
+    if given == "required":
+        if not tools:
+            raise Untranslatable("tool_choice is required, and there are no tools")
+        return tools, True
+    function = given.get("function") if isinstance(given, dict) else None
+    name = function.get("name") if isinstance(function, dict) else None
+    named = [one for one in tools if one.name == name]
+    if not named:
+        raise Untranslatable("tool_choice must be none, auto, required, or name one of the tools")
+    return named, True
+
+
+def _response_format(tools: Sequence[Tool], *, may_answer: bool) -> dict[str, Any]:
+    ways = len(tools) + may_answer
+    calls = [
+        _call_schema(one, f"#/anyOf/{at}" if ways > 1 else "#") for at, one in enumerate(tools)
+    ]
+    if may_answer:
+        calls.append(_object({_ANSWER: {"type": "string"}}))
+    schema = calls[0] if ways == 1 else {"anyOf": calls}
+    return {
+        "type": "json_schema",
+        "json_schema": {"name": "reply", "strict": True, "schema": schema},
+    }
+
+
+def _call_schema(tool: Tool, at: str) -> dict[str, Any]:
+    parameters = rebased(tool.parameters, f"{at}/properties/arguments")
+    return _object({"name": {"type": "string", "enum": [tool.name]}, "arguments": parameters})
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _instructions(tools: Sequence[Tool], *, must_call: bool) -> str:
+    lines = [
+        f"- {one.name}: {one.description} Arguments: {_text(one.parameters.get('properties', {}))}"
+        for one in tools
+    ]
+    return "\n".join([_TOOLS_INTRO, *lines, _MUST_CALL if must_call else _MAY_CALL])
+
+
+def _with_system(messages: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:
+    """Put the text after the system message, or make it one."""
+    if messages and messages[0].get("role") in {"system", "developer"}:
+        first = messages[0]
+        return [{**first, "content": f"{_plain(first.get('content'))}\n\n{text}"}, *messages[1:]]
+    return [{"role": "system", "content": text}, *messages]
+
+
+def _rendered(messages: Sequence[Mapping[str, Any]], *, plain: bool) -> list[dict[str, Any]]:
+    """Render calls and results of the history as text.
+
+    Args:
+        messages: The conversation.
+        plain: Whether it is to go on in plain text: the last result then comes with a word that
+            says what to do with it.
+    """
+    names: dict[str, str] = {}
+    rendered: list[dict[str, Any]] = []
+    for at, message in enumerate(messages):
+        calls = message.get("tool_calls")
+        if message.get("role") == "tool":
+            name = names.get(
+                str(message.get("tool_call_id")), str(message.get("name") or "the tool")
+            )
+            text = f"Result of {name}: {_plain(message.get('content'))}"
+            if plain and at == len(messages) - 1:
+                text += f"\n{_USE_RESULT}"
+            rendered.append({"role": "user", "content": text})
+        elif isinstance(calls, list) and calls:
+            names |= _names(calls)
+            rendered.append({"role": "assistant", "content": _calls_text(message, calls)})
+        else:
+            rendered.append(dict(message))
+    return rendered
+
+
+def _names(calls: Sequence[Any]) -> dict[str, str]:
+    """Tell the function of each call's id."""
+    return {str(one.get("id")): _function(one)[0] for one in calls if isinstance(one, dict)}
+
+
+def _calls_text(message: Mapping[str, Any], calls: Sequence[Any]) -> str:
+    """Render an assistant's calls as the objects that it would have written here."""
+    lines = [_plain(message.get("content"))] if message.get("content") else []
+    for call in calls:
+        name, arguments = _function(call)
+        lines.append(f'{{"name": {_text(name)}, "arguments": {arguments or "{}"}}}')
+    return "\n".join(lines)
+
+
+def _function(call: object) -> tuple[str, str]:
+    """Take name and arguments' text of a call."""
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(function, dict):
+        raise Untranslatable("tool_calls must be functions with name and arguments")
+    return str(function.get("name")), str(function.get("arguments") or "")
+
+
+def _plain(content: object) -> str:
+    """Take the text of a message's content, which may be a list of parts."""
+    if isinstance(content, list):
+        return "\n".join(str(one.get("text", "")) for one in content if isinstance(one, dict))
+    return "" if content is None else str(content)
+
+
+def _text(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _choice_back(choice: Any, new_id: Callable[[], str]) -> Any:
+    """Turn the object in a choice's content into a call, or into the text that it answers."""
+    message = choice.get("message") if isinstance(choice, dict) else None
+    content = message.get("content") if isinstance(message, dict) else None
+    try:
+        said = orjson.loads(content) if isinstance(content, str) else None
+    except orjson.JSONDecodeError:
+        return choice
+    if not isinstance(said, dict):
+        return choice
+    if _ANSWER in said:
+        return {**choice, "message": {**message, "content": said[_ANSWER]}}
+    function = {"name": said.get("name"), "arguments": _text(said.get("arguments", {}))}
+    call = {"id": new_id(), "type": "function", "function": function}
+    return {
+        **choice,
+        "message": {**message, "content": None, "tool_calls": [call]},
+        "finish_reason": "tool_calls",
+    }

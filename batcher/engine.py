@@ -1,0 +1,252 @@
+"""The pool: takes rows from the feed, asks the governor, sends, and has what comes back settled.
+
+A worker does one row after another: it takes the next one that may leave, awaits its answer, has it
+settled, and takes the next. There is no asyncio task, lock or queue per row. A row that waits, for
+its turn or for another attempt, stands in a heap or a queue and holds no worker. A worker that
+finds nothing to do parks; whatever makes work possible (an answer, a block of the source, a point
+in time) wakes one, and each that finds work wakes the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import math
+import time
+from collections import deque
+from typing import Final
+
+import anyio
+
+from batcher.clerk import Clerk
+from batcher.errors import StorageError
+from batcher.feed import Feed
+from batcher.governor import Governor, Outcome, Permit
+from batcher.journal import Journal
+from batcher.records import BadRow, Failure, StopReason
+from batcher.settle import Settler
+from batcher.stop import StopSwitch
+from batcher.task import Task
+from batcher.transport import Transport
+
+__all__ = ["Engine"]
+
+# Rows that are read ahead while those before them, of other models, may not leave yet.
+_MOST_READY: Final = 256
+_MOST_READY_BYTES: Final = 16 * 1024 * 1024
+
+# Before anything is known: English prompts have about four bytes a token.
+_TOKENS_PER_BYTE: Final = 0.25
+
+# How much of the estimate each answer makes up.
+_LEARNING: Final = 0.02
+
+
+class Engine:
+    """Works a feed off.
+
+    Args:
+        concurrency: Most requests in flight.
+        settler: Judges what comes back.
+        switch: Stops the run; what is in flight is awaited.
+
+    Attributes:
+        in_flight: Requests under way.
+    """
+
+    def __init__(
+        self,
+        *,
+        feed: Feed,
+        governor: Governor,
+        transport: Transport,
+        settler: Settler,
+        clerk: Clerk,
+        journal: Journal,
+        switch: StopSwitch,
+        concurrency: int,
+    ) -> None:
+        self._feed = feed
+        self._governor = governor
+        self._transport = transport
+        self._settler = settler
+        self._clerk = clerk
+        self._journal = journal
+        self._switch = switch
+        self._concurrency = concurrency
+        self.in_flight = 0
+        # Rows that may not leave yet, by model; and rows that wait for another attempt, by time.
+        self._ready: dict[str, deque[Task]] = {}
+        self._ready_count = 0
+        self._ready_bytes = 0
+        self._waiting: list[tuple[float, int, Task]] = []
+        self._pushed = 0
+        self._outage_since_s: float | None = None
+        self._idle: list[asyncio.Future[None]] = []
+        self._workers = 0
+        self._wake_at_s = math.inf
+        self._timer: asyncio.TimerHandle | None = None
+        self._tokens_per_byte = _TOKENS_PER_BYTE
+        self._over = anyio.Event()
+
+    @property
+    def retrying(self) -> int:
+        """Rows that wait for another attempt."""
+        ready = (task for tasks in self._ready.values() for task in tasks)
+        return len(self._waiting) + sum(not task.fresh for task in ready)
+
+    async def run(self) -> None:
+        """Send all that the feed has, or until the switch is thrown and nothing is in flight."""
+        self._loop = asyncio.get_running_loop()
+        async with anyio.create_task_group() as group:
+            self._group = group
+            group.start_soon(self._feed.read_ahead, self.wake)
+            self.wake()
+            await self._over.wait()
+            if self._timer is not None:
+                self._timer.cancel()
+            group.cancel_scope.cancel()
+
+    def wake(self) -> None:
+        """Let one more worker look for work."""
+        if self._feed.failure is not None:
+            self._switch.throw(StopReason.STORAGE, str(self._feed.failure))
+        while self._idle:
+            idle = self._idle.pop()
+            if not idle.done():
+                idle.set_result(None)
+                return
+        if self._workers < self._concurrency and not self._over.is_set():
+            self._workers += 1
+            self._group.start_soon(self._work)
+
+    async def _work(self) -> None:
+        while True:
+            task = self._next()
+            if task is None:
+                await self._park()
+                continue
+            self.in_flight += 1
+            try:
+                outcome = await self._transport.send(task.row.path, task.row.body)
+            except StorageError as error:
+                self._switch.throw(StopReason.STORAGE, str(error))
+                task.lane.settle(_permit(task), Outcome.VOID, time.monotonic())
+                continue
+            finally:
+                self.in_flight -= 1
+            wait_s = self._settler.settle(task, outcome)
+            if wait_s is not None:
+                self._wait(task, wait_s)
+            elif not isinstance(outcome, Failure):
+                self._learn_size(task)
+
+    async def _park(self) -> None:
+        left = self._waiting or self._ready_count or not self._feed.ended
+        if self.in_flight == 0 and (self._switch.thrown or not left):
+            self._over.set()
+        idle: asyncio.Future[None] = self._loop.create_future()
+        self._idle.append(idle)
+        await idle
+
+    def _next(self) -> Task | None:
+        """Take the next row that may leave now; None when none may."""
+        if self._switch.thrown:
+            return None
+        now_s = time.monotonic()
+        task = self._next_ready(now_s) if self._waiting or self._ready_count else None
+        if task is None:
+            task = self._next_fresh(now_s)
+        if (
+            task is not None
+            and self._wake_at_s == math.inf
+            and self._governor.in_flight < self._governor.window
+        ):
+            self.wake()
+        return task
+
+    def _next_ready(self, now_s: float) -> Task | None:
+        waiting = self._waiting
+        while waiting and waiting[0][0] <= now_s:
+            self._make_ready(heapq.heappop(waiting)[2])
+        if waiting:
+            self._wake_in(waiting[0][0] - now_s, now_s)
+        if self._ready_count:
+            for tasks in self._ready.values():
+                if tasks and self._admit(tasks[0], now_s):
+                    task = tasks.popleft()
+                    self._ready_count -= 1
+                    self._ready_bytes -= len(task.row.body)
+                    return task
+        return None
+
+    def _next_fresh(self, now_s: float) -> Task | None:
+        while (
+            self._ready_count < _MOST_READY
+            and self._ready_bytes < _MOST_READY_BYTES
+            and not self._journal.crowded
+        ):
+            member = self._feed.take()
+            if member is None:
+                break
+            row = member.row
+            if isinstance(row, BadRow):
+                self._clerk.refuse(member)
+                continue
+            tokens = len(row.body) * self._tokens_per_byte
+            task = Task(member, row, self._governor.lane(row.model, now_s), tokens)
+            if member.changed or member.paid:
+                task.spend = self._clerk.earlier(member)
+            if not self._ready.get(row.model) and self._admit(task, now_s):
+                return task
+            self._make_ready(task)
+        return None
+
+    def _admit(self, task: Task, now_s: float) -> bool:
+        permit = task.lane.admit(task.tokens, now_s, retry=not task.fresh)
+        if isinstance(permit, Permit):
+            task.permit = permit
+            return True
+        if permit < math.inf:
+            self._wake_in(permit, now_s)
+        return False
+
+    def _make_ready(self, task: Task) -> None:
+        self._ready.setdefault(task.row.model, deque()).append(task)
+        self._ready_count += 1
+        self._ready_bytes += len(task.row.body)
+
+    def _wait(self, task: Task, wait_s: float) -> None:
+        now_s = time.monotonic()
+        self._pushed += 1
+        heapq.heappush(self._waiting, (now_s + wait_s, self._pushed, task))
+        since_s = self._governor.outage_since(now_s)
+        if since_s is not None and self._outage_since_s is None:
+            for _, _, waiting in self._waiting:
+                waiting.forgive(since_s)
+        self._outage_since_s = since_s
+
+    def _wake_in(self, wait_s: float, now_s: float) -> None:
+        at_s = now_s + wait_s
+        if at_s < self._wake_at_s:
+            self._wake_at_s = at_s
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_later(wait_s, self._on_time)
+
+    def _on_time(self) -> None:
+        self._wake_at_s = math.inf
+        self._timer = None
+        self.wake()
+
+    def _learn_size(self, task: Task) -> None:
+        """Let the tokens that a row used correct what the next ones are expected to use."""
+        spend = task.spend
+        if spend is not None and spend.attempts == 1 and spend.usage.total_tokens:
+            seen = spend.usage.total_tokens / len(task.row.body)
+            self._tokens_per_byte += (seen - self._tokens_per_byte) * _LEARNING
+
+
+def _permit(task: Task) -> Permit:
+    assert task.permit is not None
+    return task.permit

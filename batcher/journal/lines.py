@@ -1,0 +1,139 @@
+"""The lines of a journal, read back: results, and the book-keeping that never leaves it.
+
+A result line ends with our own `batcher` object. It is found from the end of the line, so that the
+answer before it need not be parsed: of all places where the line says `,"batcher":{`, only the true
+one is followed by exactly one JSON object and the brace that closes the line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from batcher.records import Spend
+from batcher.spend import read_spend
+
+__all__ = [
+    "RETRY_MARK",
+    "Kept",
+    "RetryMark",
+    "RunNote",
+    "encode_run_note",
+    "read_line",
+    "read_ours",
+    "run_note",
+]
+
+_HEAD: Final = re.compile(rb'\{"(id|object)":"([^"]*)","custom_id":("(?:[^"\\]|\\.)*"|null)')
+_OURS: Final = b',"batcher":{'
+
+# Written when --retry-failed is first asked: what had failed before this line has no result now.
+RETRY_MARK: Final = b'{"object":"batch.retry_failed","custom_id":null}\n'
+
+
+class Kept(NamedTuple):
+    """A row's line. `code` is empty for a success; without `terminal` the row has no result yet."""
+
+    custom_id: str
+    terminal: bool
+    line: int
+    request_hash: str
+    unnamed: int
+    model: str
+    code: str
+    spend: Spend
+    finished_at: str
+    latency_s: float
+
+
+class RunNote(NamedTuple):
+    """What an earlier run, or all that an earlier output tells of, took.
+
+    Attributes:
+        started_at, finished_at: RFC 3339.
+        stop_reason: Empty for a run that ended with its job.
+        pruned: The `pruned` object of earlier totals, or None.
+    """
+
+    started_at: str
+    finished_at: str
+    wall_s: float
+    stop_reason: str
+    pruned: Mapping[str, Any] | None = None
+
+
+class RetryMark(NamedTuple):
+    """`RETRY_MARK`, read back."""
+
+
+def encode_run_note(note: RunNote) -> bytes:
+    """Write a line that says what a run took."""
+    fields: dict[str, Any] = {
+        "object": "batch.run",
+        "custom_id": None,
+        "started_at": note.started_at,
+        "finished_at": note.finished_at,
+        "wall_s": note.wall_s,
+        "stop_reason": note.stop_reason,
+    }
+    if note.pruned:
+        fields["pruned"] = note.pruned
+    return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def read_line(raw: bytes) -> Kept | RunNote | RetryMark | None:
+    """Read a line, given without its line end; None where it is none of ours."""
+    head = _HEAD.match(raw)
+    if head is None:
+        return None
+    try:
+        if head[1] == b"id" or head[2] == b"batch.attempt":
+            return _kept(raw, head)
+        if head[2] in (b"batch.run", b"batch.totals"):
+            return run_note(orjson.loads(raw))
+    except (ValueError, TypeError, KeyError):
+        return None
+    return RetryMark() if head[2] == b"batch.retry_failed" else None
+
+
+def _kept(raw: bytes, head: re.Match[bytes]) -> Kept:
+    ours = read_ours(raw)
+    return Kept(
+        orjson.loads(head[3]),
+        head[1] == b"id",
+        ours["row"],
+        ours["request_hash"],
+        ours.get("unnamed", 0),
+        ours["model"],
+        ours.get("error_code", ""),
+        read_spend(ours),
+        ours["finished_at"],
+        ours["latency_s"],
+    )
+
+
+def read_ours(raw: bytes) -> dict[str, Any]:
+    """Read the `batcher` object of a result line, given without its line end.
+
+    Empty where it has none: the totals.
+    """
+    at = raw.rfind(_OURS)
+    try:
+        found: dict[str, Any] = orjson.loads(raw[at + len(_OURS) - 1 : -1])
+    except orjson.JSONDecodeError:
+        found = orjson.loads(raw).get("batcher", {})
+    return found
+
+
+def run_note(fields: Mapping[str, Any]) -> RunNote:
+    """Read what a run, or a finished output's totals, tell of the time taken and of pruned rows."""
+    return RunNote(
+        fields["started_at"],
+        fields["finished_at"],
+        float(fields["wall_s"]),
+        str(fields.get("stop_reason") or ""),
+        fields.get("pruned"),
+    )

@@ -1,0 +1,182 @@
+"""All that the lines of a journal say: which rows are done, and what everything has cost.
+
+A row's last line wins, and carries all that the row has cost; so a line that replaces another takes
+the other's figures out of the ledger before it puts its own in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Self
+
+from batcher.journal.index import DONE, FAILED, NO_OFFSET, PAID, UNNAMED, Index, identity
+from batcher.journal.lines import Kept, RetryMark, RunNote, read_line
+from batcher.ledger import Ledger
+
+__all__ = ["State"]
+
+
+class State:
+    """What a journal holds.
+
+    Args:
+        read_back: Gives the line that begins at an offset, without its line end.
+
+    Attributes:
+        tidy: Whether every line so far is a result that stands, so that the file is fit to be
+            published as it is.
+        retrying: Whether a `--retry-failed` was begun and has not been published.
+        foreign: How many lines were none of ours.
+        first_started_at, last_finished_at: Of the job's runs, RFC 3339; empty before the first.
+        wall_s: How long its runs took.
+    """
+
+    def __init__(self, read_back: Callable[[int], bytes]) -> None:
+        self.index = Index()
+        self.ledger = Ledger()
+        self.tidy = True
+        self.retrying = False
+        self.foreign = 0
+        self.in_order = True
+        self.first_started_at = ""
+        self.last_finished_at = ""
+        self.wall_s = 0.0
+        self._read_back = read_back
+        self._last_line = 0
+        self._run_started_at = ""
+        self._run_last_at = ""
+
+    @classmethod
+    def empty(cls) -> Self:
+        """The state of a journal that does not exist."""
+        return cls(lambda _: b"")
+
+    def apply(self, raw: bytes, offset: int) -> None:
+        """Take in a line that begins at `offset`."""
+        line = read_line(raw)
+        if isinstance(line, Kept):
+            self._apply_kept(line, offset)
+            return
+        self.tidy = False
+        if isinstance(line, RunNote):
+            self._apply_note(line)
+        elif isinstance(line, RetryMark):
+            self.begin_retry()
+        else:
+            self.foreign += 1
+
+    def end_scan(self) -> None:
+        """Account for a last run that wrote results but no note of its end: it was killed."""
+        if self._run_started_at:
+            self._note_run(self._run_started_at, self._run_last_at, wall_s=None)
+
+    def kept(self, entry: int) -> Kept | None:
+        """Read back the last line of a row, or None where it has none."""
+        offset = self.index.offsets[entry]
+        if offset == NO_OFFSET:
+            return None
+        line = read_line(self._read_back(offset))
+        return line if isinstance(line, Kept) else None
+
+    def begin_retry(self) -> None:
+        """Take back every failure so far: those rows have no result now."""
+        self.tidy = False
+        self.retrying = True
+        for entry in self.failures():
+            self.reopen(entry)
+
+    def failures(self) -> Iterator[int]:
+        """Give the entries whose result is a failure."""
+        wanted = DONE | FAILED
+        return (e for e, flags in enumerate(self.index.flags) if flags & wanted == wanted)
+
+    def reopen(self, entry: int) -> Kept | None:
+        """Take a row's result back, keeping what it cost; return the line that it was."""
+        kept = self.kept(entry)
+        if kept is not None and self.index.flags[entry] & DONE:
+            self._uncount(kept)
+            self.ledger.add_spend(kept.model, kept.spend)
+            self.tidy = False
+        self.index.flags[entry] &= ~(DONE | FAILED)
+        return kept
+
+    def prune(self, entry: int) -> None:
+        """Drop a row that the source no longer holds; what it cost stays in the totals."""
+        kept = self.kept(entry)
+        self.tidy = False
+        if kept is not None:
+            if self.index.flags[entry] & DONE:
+                self._uncount(kept)
+            else:
+                self.ledger.remove_spend(kept.model, kept.spend)
+            if kept.spend.attempts:
+                self.ledger.add_pruned(model=kept.model, spend=kept.spend)
+        self.index.flags[entry] &= ~(DONE | FAILED)
+
+    def note_written(self, entry: int, offset: int, line: int, *, terminal: bool) -> None:
+        """Remember where a line of this run stands."""
+        if not terminal or self.index.offsets[entry] != NO_OFFSET:
+            self.tidy = False
+        elif line < self._last_line:
+            self.in_order = False
+        self._last_line = line
+        self.index.offsets[entry] = offset
+
+    def _apply_kept(self, kept: Kept, offset: int) -> None:
+        index = self.index
+        key = identity(
+            None if kept.unnamed else kept.custom_id, kept.request_hash, max(0, kept.unnamed - 1)
+        )
+        entry = index.find(key)
+        if entry < 0:
+            flags = UNNAMED if kept.unnamed else 0
+            entry = index.add(key, request_hash=kept.request_hash, line=kept.line, flags=flags)
+        elif (before := self.kept(entry)) is not None:
+            if index.flags[entry] & DONE:
+                self._uncount(before)
+            else:
+                self.ledger.remove_spend(before.model, before.spend)
+        self.note_written(entry, offset, kept.line, terminal=kept.terminal)
+        index.lines[entry] = kept.line
+        index.prints[entry] = int(kept.request_hash[-8:], 16)
+        index.flags[entry] = (index.flags[entry] & UNNAMED) | self._count(kept)
+        self._run_started_at = self._run_started_at or _earlier(kept.finished_at, kept.latency_s)
+        self._run_last_at = kept.finished_at
+
+    def _count(self, kept: Kept) -> int:
+        flags = PAID if kept.spend.attempts else 0
+        if not kept.terminal:
+            self.ledger.add_spend(kept.model, kept.spend)
+            return flags
+        self.ledger.add(
+            model=kept.model, succeeded=not kept.code, error_code=kept.code, spend=kept.spend
+        )
+        return flags | DONE | (FAILED if kept.code else 0)
+
+    def _uncount(self, kept: Kept) -> None:
+        self.ledger.remove(
+            model=kept.model, succeeded=not kept.code, error_code=kept.code, spend=kept.spend
+        )
+
+    def _apply_note(self, note: RunNote) -> None:
+        self._note_run(note.started_at, note.finished_at, wall_s=note.wall_s)
+        if note.pruned:
+            self.ledger.read_pruned(note.pruned)
+
+    def _note_run(self, started_at: str, finished_at: str, *, wall_s: float | None) -> None:
+        self.last_finished_at = finished_at
+        self.first_started_at = min(filter(None, (self.first_started_at, started_at)))
+        if wall_s is None:
+            wall_s = (_time(finished_at) - _time(started_at)).total_seconds()
+        self.wall_s += max(0.0, wall_s)
+        self._run_started_at = self._run_last_at = ""
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _earlier(text: str, by_s: float) -> str:
+    moment = _time(text) - timedelta(seconds=by_s)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,139 @@
+"""Who is in the job: every line of the source, matched with what the journal knows of it.
+
+A row with an id is known by it; a row without one by the hash of its request, and by which of the
+rows with this very request it is, so that inserted lines shift nothing. A line that is no request
+is known by its bytes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from batcher.codec import RowParser, raw_hash
+from batcher.errors import StorageError
+from batcher.journal import State
+from batcher.journal.index import DONE, PAID, SEEN, UNNAMED, identity
+from batcher.records import BadRow, Row
+from batcher.source import Line
+
+__all__ = ["Member", "Roster"]
+
+
+class Member(NamedTuple):
+    """A line of the source and its entry in the index.
+
+    Attributes:
+        unnamed: 0 for a row with an id, else which of its like it is, from 1.
+        standing: Whether its result stands, so that nothing is to be done.
+        changed: Whether it has a result, of another request under the same id.
+        paid: Whether attempts were made for it before this run.
+    """
+
+    row: Row | BadRow
+    request_hash: str
+    entry: int
+    unnamed: int
+    standing: bool
+    changed: bool
+    paid: bool
+
+
+class Roster:
+    """Enters lines into the index of a journal's state.
+
+    Args:
+        parser: Makes rows of lines.
+        state: Its index is added to.
+    """
+
+    def __init__(self, parser: RowParser, state: State) -> None:
+        self._parser = parser
+        self._state = state
+        self.index = state.index
+        # Only of requests that occur more than once without an id.
+        self._repeats: dict[str, int] = {}
+        self._unnamed = False
+        self._named_like_unnamed = False
+
+    def parse(self, line: Line) -> Row | BadRow:
+        """Make a row of a line without entering it."""
+        if line.raw is None:
+            message = f"line {line.number}: longer than 64 MiB"
+            return BadRow(line.number, None, "row_too_large", message)
+        return self._parser.parse(line.number, line.raw)
+
+    def enter(self, line: Line) -> Member:
+        """Enter a line of the source, each of them once and in order."""
+        row = self.parse(line)
+        custom_id = row.custom_id if isinstance(row, BadRow) or row.named else None
+        if custom_id is not None:
+            entry = self.index.find(identity(custom_id, ""))
+            if entry >= 0 and self.index.flags[entry] & SEEN:
+                row, custom_id = self._duplicate(line.number, entry), None
+        request_hash = row.request_hash if isinstance(row, Row) else raw_hash(line.raw or b"")
+        if custom_id is not None:
+            self._note_name(custom_id)
+            return self._member(row, request_hash, identity(custom_id, ""), 0)
+        self._unnamed = True
+        self._check_names()
+        occurrence = self._occurrence(request_hash)
+        key = identity(None, request_hash, occurrence)
+        return self._member(row, request_hash, key, occurrence + 1)
+
+    def revisit(self, line: Line, entry: int, unnamed: int) -> Member:
+        """Make a row of a line that was entered before.
+
+        Raises:
+            StorageError: The line is not what it was.
+        """
+        row = self.parse(line)
+        if unnamed and isinstance(row, Row) and row.named:
+            first = self.index.find(identity(row.custom_id, ""))
+            row = self._duplicate(line.number, first)
+        request_hash = row.request_hash if isinstance(row, Row) else raw_hash(line.raw or b"")
+        if self.index.prints[entry] != int(request_hash[-8:], 16):
+            raise StorageError("the source changed while it was read; run the same command again")
+        paid = bool(self.index.flags[entry] & PAID)
+        return Member(row, request_hash, entry, unnamed, False, False, paid)
+
+    def _member(self, row: Row | BadRow, request_hash: str, key: int, unnamed: int) -> Member:
+        index, number = self.index, row.line
+        entry = index.find(key)
+        if entry < 0:
+            flags = SEEN | UNNAMED if unnamed else SEEN
+            entry = index.add(key, request_hash=request_hash, line=number, flags=flags)
+            return Member(row, request_hash, entry, unnamed, False, False, False)
+        flags = index.flags[entry]
+        index.flags[entry] = flags | SEEN
+        done, paid = bool(flags & DONE), bool(flags & PAID)
+        fingerprint = int(request_hash[-8:], 16)
+        same = index.prints[entry] == fingerprint
+        index.prints[entry] = fingerprint
+        if index.lines[entry] != number:
+            index.lines[entry] = number
+            self._state.tidy = False
+        return Member(row, request_hash, entry, unnamed, done and same, done and not same, paid)
+
+    def _duplicate(self, number: int, first: int) -> BadRow:
+        message = f"line {number}: the custom_id of line {self.index.lines[first]} again"
+        return BadRow(number, None, "duplicate_custom_id", message)
+
+    def _occurrence(self, request_hash: str) -> int:
+        occurrence = self._repeats.get(request_hash)
+        if occurrence is None:
+            entry = self.index.find(identity(None, request_hash))
+            if entry < 0 or not self.index.flags[entry] & SEEN:
+                return 0
+            occurrence = 0
+        self._repeats[request_hash] = occurrence + 1
+        return occurrence + 1
+
+    def _note_name(self, custom_id: str) -> None:
+        if not self._named_like_unnamed and custom_id.startswith("row-"):
+            self._named_like_unnamed = True
+            self._check_names()
+
+    def _check_names(self) -> None:
+        # An id may be what we call another row: names are settled when the output is written anew.
+        if self._unnamed and self._named_like_unnamed:
+            self._state.tidy = False

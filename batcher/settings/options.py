@@ -1,0 +1,245 @@
+"""The one table of settings: what can be said, where, and how it is read.
+
+The flags of the command line, the `BATCHER_*` variables, the keys of a job file, its JSON schema
+and the tables of the documentation are all derived from `OPTIONS`; the defaults stand in
+`Settings`. A setting has the same name everywhere: `--max-cost`, `BATCHER_MAX_COST`, `max_cost`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from batcher.settings.forms import (
+    HEADER_NAME,
+    HEADERS,
+    PATH,
+    POINTER,
+    PRICES,
+    ROW_PATH,
+    TABLE,
+    TEXT,
+    TEXTS,
+    VARIABLE,
+)
+from batcher.settings.values import BOOLEAN, DEADLINE, MONEY, RATE, Kind, choice, duration, whole
+
+__all__ = ["GROUPS", "OPTIONS", "Option"]
+
+
+class Option(NamedTuple):
+    """One setting.
+
+    Attributes:
+        name: Its key in a job file; flag and variable follow from it.
+        kind: How it is read.
+        help: What it does, in one sentence without a full stop at its end.
+        group: The heading under which it is listed.
+        otherwise: What holds when it is not given, where `Settings` has no default that says it.
+        field: Its field in `Settings` where that is named otherwise (with a unit, as a rule).
+        section: The table of the job file that holds its key, or empty for the top.
+        on_command_line: Whether it has a flag and a variable; the others stand in a job file only.
+        short: A short flag besides the long one.
+        one: The name of flag and variable where they hold one of what the key holds many of.
+        commands: The commands that take its flag.
+    """
+
+    name: str
+    kind: Kind
+    help: str
+    group: str
+    otherwise: str = ""
+    field: str = ""
+    section: str = ""
+    on_command_line: bool = True
+    short: str = ""
+    one: str = ""
+    commands: tuple[str, ...] = ("run",)
+
+    @property
+    def flag(self) -> str:
+        """The long flag, `--max-cost`; empty where it has none."""
+        return f"--{(self.one or self.name).replace('_', '-')}" if self.on_command_line else ""
+
+    @property
+    def variable(self) -> str:
+        """The environment variable, `BATCHER_MAX_COST`; empty where it has none."""
+        return f"BATCHER_{(self.one or self.name).upper()}" if self.on_command_line else ""
+
+    @property
+    def key(self) -> str:
+        """The dotted key in a job file, `max_cost` or `local.model_file`."""
+        return f"{self.section}.{self.name}" if self.section else self.name
+
+    @property
+    def settings_field(self) -> str:
+        """The field of `Settings` that it fills."""
+        return self.field or self.name
+
+
+_WHERE = "Endpoint"
+_PACE = "Pace and patience"
+_STOP = "Limits of a run"
+_AGAIN = "Running it again"
+_SHOW = "Output"
+_ROWS = "Rows"
+_ANSWER = "Answers"
+GROUPS = (_ROWS, _WHERE, _PACE, _STOP, _AGAIN, _SHOW, _ANSWER)
+
+_ALL = ("run", "check", "status")
+
+OPTIONS: tuple[Option, ...] = (
+    Option(
+        "source", PATH, "Rows to send: JSONL, plain, .gz or .zst; - is standard input",
+        _ROWS, otherwise="the argument SOURCE", on_command_line=False,
+    ),
+    Option(
+        "output", PATH, "Where the finished results go", _ROWS,
+        otherwise="none: it must be said", short="-o",
+    ),
+    Option(
+        "url", ROW_PATH, "The path of rows that name none", _ROWS, on_command_line=False,
+    ),
+    Option(
+        "defaults", TABLE, "Body fields for what a row leaves out, such as model and temperature",
+        _ROWS, otherwise="none", on_command_line=False,
+    ),
+    Option(
+        "request", TABLE, "A request template: its texts are filled with the fields of each row",
+        _ROWS, otherwise="none: rows are requests", field="template", on_command_line=False,
+    ),
+    Option(
+        "id_field", TEXT, "With a template: the field that names the row",
+        _ROWS, otherwise="rows are called row-<line>", on_command_line=False,
+    ),
+    Option(
+        "carry", TEXTS, "With a template: fields that are copied into the result",
+        _ROWS, otherwise="none", on_command_line=False,
+    ),
+    Option(
+        "limit", whole(1), "The job is the first N rows",
+        _ROWS, otherwise="all rows", commands=("run", "check"),
+    ),
+    Option(
+        "check_answers", BOOLEAN,
+        "Count an answer as a success only if it has the shape that the row asks for",
+        _ROWS,
+    ),
+    Option(
+        "strict", BOOLEAN, "Check the whole source first; send nothing if any row is bad", _ROWS,
+    ),
+    Option(
+        "base_url", TEXT._replace(metavar="URL"),
+        "An SDK base URL, or a named endpoint such as sandbox, local, openai or yunwu",
+        _WHERE, otherwise="OPENAI_BASE_URL, else an error that says how",
+    ),
+    Option(
+        "api_key_env", VARIABLE, "The environment variable that holds the key",
+        _WHERE, otherwise="BATCHER_API_KEY, else the named endpoint's own",
+    ),
+    Option(
+        "api_key_file", PATH, "The file that holds the key",
+        _WHERE, otherwise="none",
+    ),
+    Option(
+        "headers", HEADERS, "One more request header, never the key; may be repeated",
+        _WHERE, otherwise="none", one="header",
+    ),
+    Option(
+        "auth_header", HEADER_NAME,
+        "The header that carries the key; any other than Authorization carries it bare",
+        _WHERE,
+    ),
+    Option(
+        "ca_file", PATH, "Certificates (PEM) of a private authority to trust",
+        _WHERE, otherwise="the system's",
+    ),
+    Option("trust_env", BOOLEAN, "Use the proxies that the environment names", _WHERE),
+    Option(
+        "transport", choice("session"), "What carries the requests", _WHERE,
+    ),
+    Option(
+        "model_file", PATH, "With the endpoint local: the GGUF file of another model",
+        _WHERE, otherwise="the small model of the extra local", section="local",
+    ),
+    Option(
+        "sandbox", TABLE, "Options of the endpoint sandbox",
+        _WHERE, otherwise="none", on_command_line=False,
+    ),
+    Option(
+        "concurrency", whole(1),
+        "Most requests in flight; the best number at or below it is found by itself", _PACE,
+    ),
+    Option(
+        "rpm", RATE, "Most requests a minute",
+        _PACE, otherwise="learned from headers where sent",
+    ),
+    Option(
+        "tpm", RATE, "Most tokens a minute",
+        _PACE, otherwise="learned from headers where sent",
+    ),
+    Option("max_attempts", whole(1), "Most attempts of a row, for its own failures", _PACE),
+    Option(
+        "timeout", duration(), "Longest attempt, from send to last byte", _PACE, field="timeout_s",
+    ),
+    Option(
+        "connect_timeout", duration(), "Longest wait for a connection",
+        _PACE, field="connect_timeout_s",
+    ),
+    Option(
+        "give_up_after", duration(),
+        "Stop once the endpoint has been down, or refusing for rate, for so long; resumable",
+        _STOP, field="give_up_after_s",
+    ),
+    Option(
+        "deadline", DEADLINE,
+        "Stop sending after a duration or at the next time of day, and drain; resumable",
+        _STOP, otherwise="none", field="deadline_unix",
+    ),
+    Option(
+        "drain", duration(zero=True), "Longest wait for what is in flight when stopping",
+        _STOP, otherwise="the timeout", field="drain_s",
+    ),
+    Option(
+        "max_cost", MONEY, "The whole job never spends more; resumable",
+        _STOP, otherwise="none", field="max_cost_usd",
+    ),
+    Option(
+        "prices", PRICES,
+        "A price table; list prices by model name on any host; or none", _STOP,
+    ),
+    Option("retry_failed", BOOLEAN, "Send the rows again that had failed", _AGAIN),
+    Option("resend", BOOLEAN, "Send changed rows again, however many they are", _AGAIN),
+    Option(
+        "prune", BOOLEAN, "Drop results whose rows have vanished from the source", _AGAIN,
+    ),
+    Option("fresh", BOOLEAN, "Start over; what was there is kept as .bak", _AGAIN),
+    Option("ordered", BOOLEAN, "Publish in input order", _SHOW),
+    Option(
+        "durability", choice("fsync", "flush"),
+        "Results survive a power cut (fsync), or only the death of the process (flush)", _SHOW,
+    ),
+    Option(
+        "progress", choice("auto", "bar", "json", "none"),
+        "On standard error: auto is a bar on a terminal, a line a minute elsewhere", _SHOW,
+    ),
+    Option(
+        "json", BOOLEAN, "Write the totals, or the answer, to standard output as a line of JSON",
+        _SHOW, commands=_ALL,
+    ),
+    Option(
+        "label", POINTER, "Where the label stands in an answer that is JSON; empty: all of it",
+        _ANSWER, otherwise="none", section="answer", on_command_line=False,
+    ),
+    Option(
+        "gold", TEXT, "The carried field that holds the known label, to count how many agree",
+        _ANSWER, otherwise="none", section="answer", on_command_line=False,
+    ),
+    Option(
+        "schema", TABLE, "JSON schema that an answer must satisfy",
+        _ANSWER, otherwise="none", section="answer", on_command_line=False,
+    ),
+    Option(
+        "labels", TEXTS, "The labels that an answer may give",
+        _ANSWER, otherwise="any", section="answer", on_command_line=False,
+    ),
+)  # fmt: skip

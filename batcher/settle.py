@@ -1,0 +1,225 @@
+"""What becomes of a row once an attempt has come back: judged, told on, written down.
+
+The verdict is `retry`'s; here it is carried out: the governor is told how the attempt went, the
+clerk writes the result or the attempt, the switch is thrown where no row can succeed.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from http import HTTPStatus
+from typing import Any, Final
+
+import orjson
+
+from batcher.answers import NOT_JSON, Family, family_of, read_usage
+from batcher.checks import Checker
+from batcher.clerk import Clerk
+from batcher.governor import Governor, Outcome
+from batcher.records import Failure, FailureKind, Reply, StopReason
+from batcher.retry import Accept, Cause, Retry, RetryPolicy, Stop, Verdict, charge, decide
+from batcher.retry import Final as Failed
+from batcher.retry.hints import rate_headers
+from batcher.stop import StopSwitch
+from batcher.task import Task
+
+__all__ = ["Settler"]
+
+# Rate limit headers are read at most so often: they change little between two answers.
+_LEARN_EVERY_S: Final = 0.05
+
+# The contract: when the first results of a run are all the same refusal, the run stops.
+_SAME_REFUSALS: Final = 50
+
+# A stale connection is resent at once; a row that finds one every time fails by itself.
+_MOST_STALE: Final = 5
+
+_OUTCOMES: Final = {
+    Cause.OWN: Outcome.ERROR,
+    Cause.OUTAGE: Outcome.OUTAGE,
+    Cause.THROTTLED: Outcome.THROTTLED,
+    Cause.STALE: Outcome.VOID,
+}
+
+
+class Settler:
+    """Carries out verdicts.
+
+    Args:
+        policy: When to try again.
+        governor: Told of every attempt.
+        clerk: Writes down what comes of it.
+        switch: Thrown where no row can succeed.
+        checker: Holds answers against what rows claim; None where that is not wanted.
+    """
+
+    def __init__(
+        self,
+        *,
+        policy: RetryPolicy,
+        governor: Governor,
+        clerk: Clerk,
+        switch: StopSwitch,
+        checker: Checker | None = None,
+    ) -> None:
+        self._policy = policy
+        self._governor = governor
+        self._clerk = clerk
+        self._switch = switch
+        self._checker = checker
+        self._learn_at_s = 0.0
+        # The refusal that every result so far has been, and how often; None once one was not.
+        self._refusal: tuple[str, int] | None = ("", 0)
+
+    def settle(self, task: Task, outcome: Reply | Failure) -> float | None:
+        """Settle an attempt.
+
+        Returns:
+            Seconds until the row is to be tried again; None when it has its result, or none in
+            this run.
+        """
+        now_s = time.monotonic()
+        answer: Any = NOT_JSON
+        if isinstance(outcome, Reply):
+            try:
+                answer = orjson.loads(outcome.body)
+            except orjson.JSONDecodeError:
+                answer = NOT_JSON
+        family = family_of(task.row.path)
+        verdict = decide(
+            self._policy,
+            outcome,
+            answer,
+            family=family,
+            charged=task.charged,
+            now_unix=time.time(),
+            jitter=random.random(),
+        )
+        usage = verdict.usage if isinstance(verdict, Accept) else read_usage(answer, family)
+        self._tell_governor(task, outcome, verdict, now_s, usage.total_tokens if usage else None)
+        spend = self._clerk.spend(task.row, outcome, usage)
+        task.spend = spend if task.spend is None else task.spend.plus(spend)
+        if isinstance(verdict, Accept):
+            self._refusal = None
+            self._accept(task, outcome, answer, family)
+            return None
+        return self._not_accepted(task, outcome, answer, verdict, now_s)
+
+    def _accept(self, task: Task, outcome: Reply | Failure, answer: Any, family: Family) -> None:
+        """Write a usable answer down: a success where it has the shape that the row asks for."""
+        if self._checker is None:
+            self._clerk.finish(task, outcome, answer)
+            return
+        error, _, extra, _ = self._checker.check(task.row.claims, answer, family=family)
+        code, message = error or ("", "")
+        self._clerk.finish(task, outcome, answer, code=code, message=message, extra=extra)
+
+    def _not_accepted(
+        self,
+        task: Task,
+        outcome: Reply | Failure,
+        answer: object,
+        verdict: Retry | Failed | Stop,
+        now_s: float,
+    ) -> float | None:
+        if isinstance(verdict, Retry):
+            verdict = self._weigh(task, outcome, verdict, now_s)
+        if isinstance(verdict, Failed):
+            self._clerk.finish(task, outcome, answer, code=verdict.code, message=verdict.message)
+            self._note_refusal(outcome, verdict.code)
+            return None
+        self._clerk.note_attempt(task, outcome)
+        if isinstance(verdict, Stop):
+            self._switch.throw(verdict.reason, verdict.message)
+            return None
+        return verdict.wait_s
+
+    def _weigh(
+        self, task: Task, outcome: Reply | Failure, verdict: Retry, now_s: float
+    ) -> Retry | Failed:
+        """Count a retry for what it counts towards; it may turn out to be the last."""
+        task.fresh = False
+        cause = verdict.cause
+        if cause is Cause.STALE and not _was_ended(outcome):
+            task.stale += 1
+            if task.stale <= _MOST_STALE:
+                return verdict
+            cause = Cause.OWN
+        task.stale = 0
+        if cause is Cause.THROTTLED:
+            return self._weigh_throttled(task, verdict, now_s)
+        task.throttled_since_s = None
+        if cause is Cause.STALE or self._excused(cause, now_s):
+            return verdict
+        charged = (
+            verdict if cause is Cause.OWN else charge(self._policy, verdict, charged=task.charged)
+        )
+        task.charged += 1
+        if cause is Cause.OUTAGE:
+            task.outages_s = (*task.outages_s, now_s)
+        return charged
+
+    def _excused(self, cause: Cause, now_s: float) -> bool:
+        """Whether a failure is the endpoint's alone: it is down."""
+        return cause is Cause.OUTAGE and self._governor.outage_since(now_s) is not None
+
+    def _weigh_throttled(self, task: Task, verdict: Retry, now_s: float) -> Retry | Failed:
+        """A refusal for rate is nobody's fault, but no row may be refused for ever."""
+        if task.throttled_since_s is None:
+            task.throttled_since_s = now_s
+        waited_s = now_s - task.throttled_since_s
+        if waited_s <= self._policy.give_up_after_s:
+            return verdict
+        return Failed(verdict.code, f"{verdict.message}; refused for {waited_s:.0f} s")
+
+    def _tell_governor(
+        self,
+        task: Task,
+        outcome: Reply | Failure,
+        verdict: Verdict,
+        now_s: float,
+        tokens: int | None,
+    ) -> None:
+        permit = task.permit
+        assert permit is not None
+        told_s = verdict.told_s if isinstance(verdict, Retry) else None
+        kind = _outcome(outcome, verdict)
+        task.lane.settle(
+            permit,
+            kind,
+            now_s,
+            tokens=tokens,
+            wait_s=told_s,
+            row=task.member.entry,
+        )
+        if isinstance(outcome, Reply) and (now_s >= self._learn_at_s or kind is Outcome.THROTTLED):
+            self._learn_at_s = now_s + _LEARN_EVERY_S
+            task.lane.learn(rate_headers(outcome.headers), permit.sent_s, now_s)
+
+    def _note_refusal(self, outcome: Reply | Failure, code: str) -> None:
+        if self._refusal is None:
+            return
+        word = f"HTTP {outcome.status} ({code})" if isinstance(outcome, Reply) else ""
+        known, count = self._refusal
+        if not word or (count and word != known):
+            self._refusal = None
+            return
+        self._refusal = (word, count + 1)
+        if count + 1 == _SAME_REFUSALS:
+            message = f"the first {_SAME_REFUSALS} results are all the same refusal: {word}"
+            self._switch.throw(StopReason.REFUSED, message)
+
+
+def _was_ended(outcome: Reply | Failure) -> bool:
+    return isinstance(outcome, Failure) and outcome.kind is FailureKind.CANCELLED
+
+
+def _outcome(outcome: Reply | Failure, verdict: Verdict) -> Outcome:
+    if isinstance(verdict, Accept):
+        return Outcome.OK
+    if isinstance(verdict, Retry):
+        return _OUTCOMES[verdict.cause]
+    # The last of several attempts failed as they did; any other refusal is an answer.
+    failed = isinstance(outcome, Failure) or outcome.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return Outcome.ERROR if failed else Outcome.FINAL

@@ -1,0 +1,56 @@
+"""A row under way, from its first attempt to its result."""
+
+from __future__ import annotations
+
+from batcher.governor import Lane, Permit
+from batcher.records import Row, Spend
+from batcher.roster import Member
+
+__all__ = ["Task"]
+
+
+class Task:
+    """What is remembered of a row between its attempts. Made for every row, so it is small.
+
+    Attributes:
+        tokens: What its next attempt is expected to use, for the governor's reservation.
+        permit: The governor's leave for the attempt under way.
+        spend: All that the row has cost in this job; None before its first attempt.
+        charged: Attempts that count towards `max_attempts`.
+        outages_s: When those of the charged failed that an outage may explain.
+        stale: Attempts in a row that found their connection stale.
+        throttled_since_s: When it was first refused for rate without an answer since.
+    """
+
+    __slots__ = (
+        "charged",
+        "fresh",
+        "lane",
+        "member",
+        "outages_s",
+        "permit",
+        "row",
+        "spend",
+        "stale",
+        "throttled_since_s",
+        "tokens",
+    )
+
+    def __init__(self, member: Member, row: Row, lane: Lane, tokens: float) -> None:
+        self.member = member
+        self.row = row
+        self.lane = lane
+        self.tokens = tokens
+        self.permit: Permit | None = None
+        self.spend: Spend | None = None
+        self.charged = 0
+        self.fresh = True
+        self.stale = 0
+        self.outages_s: tuple[float, ...] = ()
+        self.throttled_since_s: float | None = None
+
+    def forgive(self, since_s: float) -> None:
+        """Take back what was charged for failures since then: the endpoint was down."""
+        kept = tuple(at_s for at_s in self.outages_s if at_s < since_s)
+        self.charged -= len(self.outages_s) - len(kept)
+        self.outages_s = kept

@@ -1,0 +1,444 @@
+"""The retry table, row by row, through the command line against a real local server.
+
+After each run the endpoint's books are held against our totals.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+import time
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+
+from batcher.records import Hold, Progress
+from tests.harness import Job, row, rows
+from tests.server import Does, Endpoint, Move, Say, Seen, refusal, usage_of
+
+OVER_64_MIB = 64 * 1024 * 1024 + 1
+
+
+def embedded(code: object, type_: str = "server_error") -> Say:
+    """An error inside of an answer with status 200."""
+    return Say(200, json.dumps({"error": {"message": "no", "type": type_, "code": code}}).encode())
+
+
+def test_all_well(job: Job, endpoint: Endpoint) -> None:
+    """Every row is sent once, and the output is not there before it is whole."""
+    job.write(rows(20))
+    ran = job.run()
+    assert ran.code == 0, ran.err
+    assert ran.totals == job.totals()
+    assert endpoint.books.attempts == 20
+    assert not any(endpoint.books.outputs_seen)
+    job.audit()
+
+
+@pytest.mark.parametrize(
+    "move",
+    [
+        pytest.param(Does.RESET, id="reset"),
+        pytest.param(Does.CLOSE, id="closed without a word"),
+        pytest.param(Does.CUT, id="truncated body"),
+        pytest.param(Does.GARBAGE, id="not HTTP"),
+        pytest.param(Does.HANG, id="timeout"),
+        *[pytest.param(Say(status, b"<html>"), id=str(status)) for status in (408, 409, 500)],
+        *[pytest.param(Say(status, b"<html>"), id=str(status)) for status in (502, 503, 504, 599)],
+        pytest.param(Say(200, b""), id="200, empty"),
+        pytest.param(Say(200, b"\n\n"), id="200, blank lines"),
+        pytest.param(Say(200, b"<html>"), id="200, no JSON"),
+        pytest.param(Say(200, b"[]"), id="200, no object"),
+        pytest.param(Say(200, b'{"choices": []}'), id="200, no choices"),
+        pytest.param(embedded("server_error"), id="200, an error object"),
+        pytest.param(embedded(502), id="200, an integer code"),
+        pytest.param(Say(200, b"{", {"content-encoding": "gzip"}), id="200, broken gzip"),
+        pytest.param(refusal(400, x_should_retry="true"), id="400, x-should-retry"),
+    ],
+)
+def test_transient(job: Job, endpoint: Endpoint, move: Move) -> None:
+    """A failure that may pass is tried again, and both attempts are on the bill."""
+    endpoint.on("x", move, Say())
+    job.write([row("x")])
+    ran = job.run("--timeout", "0.3", "--max-attempts", "2")
+    assert ran.code == 0, ran.err
+    assert job.result("x")["batcher"]["attempts"] == 2
+    job.audit()
+
+
+@pytest.mark.parametrize(
+    ("move", "code"),
+    [
+        pytest.param(Does.RESET, "connection_reset", id="reset"),
+        pytest.param(Does.CUT, "answer_truncated_in_transit", id="truncated body"),
+        pytest.param(Does.GARBAGE, "protocol_error", id="not HTTP"),
+        pytest.param(Does.HANG, "timeout", id="timeout"),
+        pytest.param(Say(200, b"", {}), "empty_answer", id="200, empty"),
+        pytest.param(Say(200, b"<html>"), "invalid_answer", id="200, no JSON"),
+        pytest.param(Say(200, b'{"choices": []}'), "no_choices", id="200, no choices"),
+        pytest.param(embedded("server_error"), "server_error", id="200, an error object"),
+    ],
+)
+def test_no_usable_answer(job: Job, endpoint: Endpoint, move: Move, code: str) -> None:
+    """When attempts run out without a usable answer, the result has an error of that code."""
+    endpoint.on("x", move)
+    job.write([row("x"), row("y")])
+    ran = job.run("--timeout", "0.3", "--max-attempts", "2", "--concurrency", "1")
+    assert ran.code == 3, ran.err
+    result = job.result("x")
+    assert result["error"]["code"] == code
+    assert (result["response"] is None) == isinstance(move, Does)
+    assert result["batcher"]["attempts"] == 2
+    assert job.totals()["errors"] == {code: 1}
+    job.audit()
+
+
+@pytest.mark.parametrize("status", [408, 409, 500, 502, 503, 504, 599])
+def test_last_body_is_kept(job: Job, endpoint: Endpoint, status: int) -> None:
+    """When attempts run out on an HTTP refusal, the response holds its last body."""
+    endpoint.on("x", Say(status, b'{"try": 1}'), Say(status, b'{"try":\n 2}'))
+    job.write([row("x"), row("y")])
+    assert job.run("--max-attempts", "2", "--concurrency", "1").code == 3
+    result = job.result("x")
+    assert result["error"] is None
+    assert result["response"] == {
+        "status_code": status,
+        "request_id": "req-x",
+        "body": {"try": 2},
+    }
+    assert job.totals()["errors"] == {f"http_{status}": 1}
+    job.audit()
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 400, 403, 404, 405, 413, 418, 422, 451])
+def test_final_refusal(job: Job, endpoint: Endpoint, status: int) -> None:
+    """A refusal of the row itself is final at once, and its body is kept; no redirect is followed."""
+    endpoint.on("x", Say(status, b"no such thing", {"location": f"{endpoint.url}/elsewhere"}))
+    job.write([row("x"), row("y")])
+    assert job.run().code == 3
+    result = job.result("x")
+    assert (result["error"], result["response"]["status_code"]) == (None, status)
+    assert result["response"]["body"] == "no such thing"
+    assert endpoint.books.by_key == {"x": 1, "y": 1}
+    job.audit()
+
+
+@pytest.mark.parametrize(
+    "move",
+    [
+        pytest.param(refusal(500, x_should_retry="false"), id="500, x-should-retry: false"),
+        pytest.param(refusal(429, x_should_retry="false"), id="429, x-should-retry: false"),
+        pytest.param(embedded("context_length_exceeded"), id="200 with the row's own fault"),
+        pytest.param(refusal(500, "context_length_exceeded"), id="500 with the row's own fault"),
+        pytest.param(
+            refusal(429, "rate_limit_exceeded", message="TPM: Limit 30000, Requested 50000."),
+            id="429, larger than the limit itself",
+        ),
+    ],
+)
+def test_final_by_its_word(job: Job, endpoint: Endpoint, move: Move) -> None:
+    """The endpoint's own word, and the code in the body, outrank the status."""
+    endpoint.on("x", move)
+    job.write([row("x"), row("y")])
+    assert job.run().code == 3
+    assert endpoint.books.by_key == {"x": 1, "y": 1}
+    job.audit()
+
+
+def test_should_retry_is_bounded(job: Job, endpoint: Endpoint) -> None:
+    """`x-should-retry: true` never outranks --max-attempts."""
+    endpoint.on("x", refusal(422, x_should_retry="true"))
+    job.write([row("x"), row("y")])
+    assert job.run("--max-attempts", "3").code == 3
+    assert endpoint.books.by_key["x"] == 3
+    job.audit()
+
+
+@pytest.mark.parametrize(
+    "move",
+    [
+        pytest.param(Say(200, bytes(OVER_64_MIB)), id="its length told"),
+        pytest.param(
+            Say(200, gzip.compress(bytes(OVER_64_MIB), 1), {"content-encoding": "gzip"}),
+            id="a small one that unpacks",
+        ),
+    ],
+)
+def test_answer_too_large(job: Job, endpoint: Endpoint, move: Move) -> None:
+    """An answer over 64 MiB is final, and not held."""
+    endpoint.on("x", move)
+    job.write([row("x"), row("y")])
+    assert job.run().code == 3
+    assert job.codes() == {"x": "answer_too_large", "y": "200"}
+    assert endpoint.books.by_key == {"x": 1, "y": 1}
+    job.audit()
+
+
+def test_thrown_away_answers_are_billed(job: Job, endpoint: Endpoint) -> None:
+    """Usage of an answer that was no use counts, on the row and in the totals."""
+    no_use = json.dumps({"choices": [], "usage": usage_of("x")}).encode()
+    endpoint.on("x", Say(200, no_use), Say(500, no_use), Say())
+    job.write([row("x")])
+    assert job.run().code == 0
+    ours = job.result("x")["batcher"]
+    assert ours["attempts"] == 3
+    assert ours["usage"]["prompt_tokens"] == 3 * usage_of("x")["prompt_tokens"]
+    job.audit()
+
+
+def test_stale_connection(job: Job, endpoint: Endpoint) -> None:
+    """A reused connection gone stale is resent at once: an attempt, but none that is held against it."""
+    endpoint.on("r2", Does.CLOSE, Say())
+    job.write(rows(3))
+    ran = job.run("--concurrency", "1", "--max-attempts", "1")
+    assert ran.code == 0, ran.err
+    assert job.result("r2")["batcher"]["attempts"] == 2
+    assert endpoint.books.connections == 2
+    job.audit()
+
+
+def test_answers_in_other_clothes(job: Job, endpoint: Endpoint) -> None:
+    """A compressed answer and one that drips, blank lines first, are embedded as they are."""
+    body = b'{"choices": [{"x": "\xc3\xa9\\n"}],\r\n "n": 12345678901234567890.00}'
+    endpoint.on("r1", Say(200, gzip.compress(body), {"content-encoding": "gzip"}))
+    endpoint.on("r2", Does.DRIP)
+    job.write(rows(2))
+    assert job.run().code == 0
+    assert body.replace(b"\r\n", b"  ") in job.output.read_bytes()
+    assert job.result("r2")["response"]["body"]["usage"] == usage_of("r2")
+    job.audit()
+
+
+# Waits
+
+
+def throttling(refused: Say, *, for_s: float) -> Move:
+    """Refuse everyone from the first request on for a while, as a limited endpoint does."""
+    until: list[float] = []
+
+    def move(seen: Seen) -> Say | Does:
+        now = time.monotonic()
+        until[:] = until or [now + for_s]
+        return refused if now < until[0] else Say()
+
+    return move
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        pytest.param(refusal(429, retry_after_ms="300"), id="retry-after-ms"),
+        pytest.param(refusal(429, retry_after="0.3"), id="Retry-After in seconds"),
+        pytest.param(
+            refusal(429, retry_after_ms="300", retry_after="3000"), id="milliseconds come first"
+        ),
+        pytest.param(
+            refusal(
+                429,
+                **{"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "300ms"},
+            ),
+            id="the reset of a used-up limit",
+        ),
+        pytest.param(refusal(503, retry_after_ms="300"), id="503 with a hint"),
+        pytest.param(
+            embedded("rate_limit_exceeded")._replace(headers={"retry-after-ms": "300"}),
+            id="200 with the code of one",
+        ),
+    ],
+)
+def test_told_to_wait(job: Job, endpoint: Endpoint, refused: Say) -> None:
+    """A wait is kept by everyone, once, and held against no row."""
+    endpoint.always(throttling(refused, for_s=0.25))
+    job.write(rows(40))
+    ran = job.run("--max-attempts", "1", "--concurrency", "8")
+    assert ran.code == 0, ran.err
+    # Who was in flight already learns it too; nobody else.
+    assert 40 < endpoint.books.attempts <= 48
+    job.audit()
+
+
+def test_told_a_date(job: Job, endpoint: Endpoint) -> None:
+    """A date counts from the answer's own date, whatever our clock says."""
+    sent = 1_000_000_000
+    date = {"date": formatdate(sent, usegmt=True), "retry-after": formatdate(sent + 1, usegmt=True)}
+    endpoint.on("r1", refusal(429, **date), Say())
+    job.write(rows(1))
+    assert job.run("--max-attempts", "1").code == 0
+    assert endpoint.books.attempts == 2
+    job.audit()
+
+
+def test_each_model_waits_alone(job: Job, endpoint: Endpoint) -> None:
+    """A model that is refused for rate does not hold up another."""
+    endpoint.on("slow", refusal(429, retry_after="900"))
+    job.write([row("slow", model="a"), *(row(f"b{n}", model="b") for n in range(20))])
+
+    def interrupt(progress: Progress) -> None:
+        assert progress.done <= 20
+        if progress.done == 20:
+            endpoint.on("slow", Say())
+            signal_self()
+
+    job.watching = interrupt
+    ran = job.run("--give-up-after", "901")
+    assert ran.code == 130, ran.err
+    assert endpoint.books.by_key["slow"] == 1
+    assert ran.totals["pending"] == 1
+
+
+def signal_self() -> None:
+    """Interrupt the run that is under way in this process."""
+    import os
+    import signal
+
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_wait_longer_than_patience(job: Job, endpoint: Endpoint) -> None:
+    """A wait longer than --give-up-after stops the run; the same command goes on later."""
+    endpoint.on("r3", refusal(429, retry_after="2000"), Say())
+    job.write(rows(5))
+    ran = job.run("--concurrency", "1")
+    assert (ran.code, ran.totals["stop_reason"], ran.totals["pending"]) == (7, "endpoint_down", 3)
+    assert not job.output.exists()
+    assert job.run().code == 0
+    job.audit()
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [pytest.param(refusal(429), id="429"), pytest.param(refusal(429, "slow_down"), id="slow")],
+)
+def test_refused_for_rate_for_too_long(job: Job, endpoint: Endpoint, refused: Say) -> None:
+    """Nothing but refusals for rate for --give-up-after stops the run, and fails no row."""
+    endpoint.always(refused)
+    job.write(rows(5))
+    ran = job.run("--give-up-after", "0.4")
+    assert (ran.code, ran.totals["stop_reason"]) == (7, "endpoint_down"), ran.err
+    assert (ran.totals["pending"], ran.totals["request_counts"]["failed"]) == (5, 0)
+    assert ran.totals["attempts"] == endpoint.books.attempts
+    endpoint.always(Say())
+    assert job.run().code == 0
+    job.audit()
+
+
+# Outages
+
+
+def test_refused_connections_are_an_outage(job: Job, endpoint: Endpoint) -> None:
+    """Nobody listens: the run probes, goes on when somebody does, and fails no row for it."""
+    endpoint.close_port()
+    job.write(rows(5))
+
+    def reopen(progress: Progress) -> None:
+        if progress.held_by is Hold.ENDPOINT:
+            job.watching = lambda _: None
+            endpoint.open_port()
+
+    job.watching = reopen
+    ran = job.run("--max-attempts", "1")
+    assert ran.code == 0, ran.err
+    assert endpoint.books.attempts == 5
+    job.audit()
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_bad_gateways_everywhere_are_an_outage(job: Job, endpoint: Endpoint, status: int) -> None:
+    """502, 503 and 504 everywhere are an outage, held against no row's --max-attempts."""
+    up = threading.Event()
+    endpoint.always(lambda _: Say() if up.is_set() else Say(status, b"<html>"))
+    job.write(rows(8))
+
+    def mend(progress: Progress) -> None:
+        if progress.held_by is Hold.ENDPOINT and endpoint.books.attempts > 8:
+            up.set()
+
+    job.watching = mend
+    ran = job.run("--max-attempts", "3")
+    assert ran.code == 0, ran.err
+    job.audit()
+
+
+def test_outage_ends_in_time(job: Job, endpoint: Endpoint) -> None:
+    """An outage longer than --give-up-after stops the run with 7; the same command goes on later."""
+    endpoint.close_port()
+    job.write(rows(3))
+    ran = job.run("--give-up-after", "0.3")
+    assert (ran.code, ran.totals["stop_reason"], ran.totals["pending"]) == (7, "endpoint_down", 3)
+    assert (ran.totals["attempts"], ran.totals["attempts_without_usage"]) == (0, 0)
+    endpoint.open_port()
+    assert job.run().code == 0
+    job.audit()
+
+
+# Stops
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        pytest.param(refusal(429, "insufficient_quota"), id="429 insufficient_quota"),
+        pytest.param(refusal(429, "credit_balance_exhausted"), id="429 credit_balance_exhausted"),
+        pytest.param(refusal(403, "billing_hard_limit_reached"), id="403 billing_hard_limit"),
+        pytest.param(
+            Say(429, b'{"error": {"message": "no", "type": "insufficient_quota", "code": null}}'),
+            id="by its type",
+        ),
+        pytest.param(Say(401, b"<html>"), id="401"),
+        pytest.param(Say(402, b""), id="402"),
+        pytest.param(embedded("insufficient_quota"), id="200 with the code of one"),
+        pytest.param(refusal(401, x_should_retry="true"), id="whatever x-should-retry says"),
+    ],
+)
+def test_account_refused(job: Job, endpoint: Endpoint, refused: Say) -> None:
+    """No money or no access stops the run; the rows stay, and go on once it is mended."""
+    endpoint.always(refused)
+    endpoint.on("r1", Say())
+    job.write(rows(100))
+    ran = job.run("--concurrency", "4")
+    assert (ran.code, ran.totals["stop_reason"]) == (5, "refused"), ran.err
+    assert endpoint.books.attempts <= 8
+    assert ran.totals["attempts"] == endpoint.books.attempts
+    assert ran.totals["request_counts"]["failed"] == 0
+    endpoint.always(Say())
+    assert job.run().code == 0
+    job.audit()
+
+
+def test_fifty_same_refusals(job: Job, endpoint: Endpoint) -> None:
+    """When the first 50 results are all the same refusal, the run stops with 5."""
+    endpoint.always(refusal(404, "model_not_found"))
+    job.write(rows(200))
+    ran = job.run("--concurrency", "4")
+    assert (ran.code, ran.totals["stop_reason"]) == (5, "refused"), ran.err
+    assert 50 <= endpoint.books.attempts <= 54
+    counts = ran.totals["request_counts"]
+    assert counts["failed"] == endpoint.books.attempts
+    assert (counts["total"], ran.totals["pending"]) == (200, 200 - counts["failed"])
+
+
+@pytest.mark.parametrize("other", [Say(), refusal(400, "model_not_found"), refusal(404, "gone")])
+def test_fifty_refusals_that_differ(job: Job, endpoint: Endpoint, other: Say) -> None:
+    """One result that is another outcome shows that not everything is refused."""
+    endpoint.always(refusal(404, "model_not_found"))
+    endpoint.on("r7", other)
+    job.write(rows(60))
+    assert job.run().code == 3
+    assert endpoint.books.attempts == 60
+    job.audit()
+
+
+def test_costs_are_summed(job: Job, endpoint: Endpoint) -> None:
+    """Prices of several models, thrown-away answers included, add up to the totals."""
+    no_use = json.dumps({"choices": [], "usage": usage_of("a")}).encode()
+    endpoint.on("a", Say(200, no_use), Say())
+    models = {"a": "gpt-4o", "b": "gpt-4o-mini", "c": "who-knows"}
+    job.write([row(key, model=model) for key, model in models.items()])
+    ran = job.run("--prices", "list")
+    assert ran.code == 0, ran.err
+    totals: dict[str, Any] = job.totals()
+    assert totals["unpriced_models"] == ["who-knows"]
+    assert job.result("a")["batcher"]["cost_usd"] is not None
+    job.audit()

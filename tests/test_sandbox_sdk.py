@@ -1,0 +1,157 @@
+"""The official SDK talks to the sandbox without noticing."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import openai
+import pytest
+from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolParam
+
+from batcher.endpoints.sandbox import SandboxOptions, serve
+
+pytestmark = pytest.mark.anyio
+
+TOOL: ChatCompletionToolParam = {
+    "type": "function",
+    "function": {
+        "name": "get_delivery_date",
+        "description": "Get the delivery date for a customer's order.",
+        "parameters": {
+            "type": "object",
+            "properties": {"order_id": {"type": "string"}},
+            "required": ["order_id"],
+            "additionalProperties": False,
+        },
+    },
+}
+SAID: list[ChatCompletionMessageParam] = [{"role": "user", "content": "i think it is order_12345"}]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Asyncio alone: aiohttp runs on nothing else."""
+    return "asyncio"
+
+
+@asynccontextmanager
+async def connected(
+    *, key: str = "sk-test", retries: int = 0, **options: Any
+) -> AsyncIterator[openai.AsyncOpenAI]:
+    """Serve with these options, and connect the SDK."""
+    made = SandboxOptions.from_mapping(options)
+    async with (
+        serve(made) as server,
+        openai.AsyncOpenAI(
+            api_key=key, base_url=server.base_url, max_retries=retries, timeout=10
+        ) as client,
+    ):
+        yield client
+
+
+async def test_chat() -> None:
+    """A text comes back `n` times, with usage."""
+    async with connected() as client:
+        answer = await client.chat.completions.create(model="gpt-4o", messages=SAID, n=2)
+        assert len(answer.choices) == 2
+        assert answer.choices[0].message.content
+        assert answer.choices[0].finish_reason == "stop"
+        assert answer.usage is not None
+        assert answer.usage.prompt_tokens_details is not None
+        assert answer.usage.prompt_tokens_details.cached_tokens == 0
+
+
+async def test_tools_over_two_turns() -> None:
+    """The call comes, its result goes, and the answer states it."""
+    async with connected() as client:
+        answer = await client.chat.completions.create(model="gpt-4o", messages=SAID, tools=[TOOL])
+        message = answer.choices[0].message
+        assert message.tool_calls is not None
+        call = message.tool_calls[0]
+        assert call.type == "function"
+        assert json.loads(call.function.arguments) == {"order_id": "order_12345"}
+        turns: list[Any] = [
+            *SAID,
+            message.model_dump(exclude_none=True),
+            {"role": "tool", "tool_call_id": call.id, "content": "2026-12-01"},
+        ]
+        answer = await client.chat.completions.create(model="gpt-4o", messages=turns, tools=[TOOL])
+        assert "2026-12-01" in str(answer.choices[0].message.content)
+
+
+async def test_response_format() -> None:
+    """A schema is obeyed."""
+    schema = {
+        "type": "object",
+        "properties": {"stars": {"type": "integer", "minimum": 1, "maximum": 5}},
+        "required": ["stars"],
+        "additionalProperties": False,
+    }
+    async with connected() as client:
+        answer = await client.chat.completions.create(
+            model="gpt-4o",
+            messages=SAID,
+            response_format={
+                "type": "json_schema",
+                "json_schema": {"name": "stars", "schema": schema, "strict": True},
+            },
+        )
+        assert 1 <= json.loads(str(answer.choices[0].message.content))["stars"] <= 5
+
+
+async def test_models_embeddings_and_responses() -> None:
+    """The other endpoints parse as the SDK's own types."""
+    async with connected(models=["m"]) as client:
+        assert [model.id async for model in client.models.list()] == ["m"]
+        vectors = await client.embeddings.create(model="m", input=["a", "b"])
+        assert len(vectors.data) == 2
+        assert all(isinstance(number, float) for number in vectors.data[0].embedding)
+        answer = await client.responses.create(model="m", input="Hello")
+        assert answer.output_text
+        assert answer.usage is not None
+        text = await client.completions.create(model="m", prompt="Once")
+        assert text.choices[0].text
+
+
+async def test_errors() -> None:
+    """Each refusal becomes the SDK's own exception, with its code."""
+    async with connected(models=["m"]) as client:
+        with pytest.raises(openai.NotFoundError) as missing:
+            await client.chat.completions.create(model="x", messages=SAID)
+        assert missing.value.code == "model_not_found"
+        with pytest.raises(openai.BadRequestError) as bad:
+            await client.chat.completions.create(model="m", messages=[])
+        assert (bad.value.code, bad.value.param) == ("empty_array", "messages")
+        with pytest.raises(openai.BadRequestError):
+            await client.chat.completions.create(model="m", messages=SAID, stream=True)
+    async with connected(keys={"right": {}}, key="wrong") as client:
+        with pytest.raises(openai.AuthenticationError) as refused:
+            await client.chat.completions.create(model="m", messages=SAID)
+        assert refused.value.code == "invalid_api_key"
+    async with connected(faults={"500": 1}) as client:
+        with pytest.raises(openai.InternalServerError):
+            await client.chat.completions.create(model="m", messages=SAID)
+    async with connected(faults={"reset": 1}) as client:
+        with pytest.raises(openai.APIConnectionError):
+            await client.chat.completions.create(model="m", messages=SAID)
+
+
+async def test_rate_limit() -> None:
+    """A refusal for rate carries OpenAI's headers and says how long to wait."""
+    async with connected(rpm=1) as client:
+        raw = await client.chat.completions.with_raw_response.create(model="m", messages=SAID)
+        assert raw.headers["x-ratelimit-remaining-requests"] == "0"
+        assert raw.headers["x-request-id"]
+        with pytest.raises(openai.RateLimitError) as limited:
+            await client.chat.completions.create(model="m", messages=SAID)
+        assert limited.value.code == "rate_limit_exceeded"
+        assert 1 <= int(limited.value.response.headers["retry-after"]) <= 61
+
+
+async def test_retries() -> None:
+    """The SDK's own retries, told to wait for nothing, get through what goes by."""
+    script = {"row": ["429", "503_hint", "429_ms", "ok"]}
+    async with connected(script=script, retry_after_s=0.001, retries=3) as client:
+        answer = await client.chat.completions.create(model="m", messages=SAID, user="row")
+        assert answer.choices
