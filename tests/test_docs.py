@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from batcher.checks import Code
+from batcher.cli.sandbox import command as sandbox
+from batcher.endpoints.sandbox import SandboxOptions
+from batcher.endpoints.sandbox.faults import FAULTS
 from batcher.errors import BatcherError
 from batcher.records import FailureKind, StopReason
 
@@ -73,3 +77,14 @@ def test_links_lead_somewhere(document: str):
     path = ROOT / document if document == "README.md" else ROOT / "docs" / document
     for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
         assert (path.parent / target).exists(), target
+
+
+def test_every_option_and_fault_of_the_sandbox_is_documented():
+    """The tables of `docs/sandbox.md` have the sandbox's flags, options and faults, and no others."""
+    text = (ROOT / "docs" / "sandbox.md").read_text()
+    flags, options, faults = re.split(r"^## .*$", text, flags=re.MULTILINE)
+    first = r"^\| `([^`]+)`"
+    assert set(re.findall(first, options, re.MULTILINE)) == {f.name for f in fields(SandboxOptions)}
+    assert set(re.findall(first, faults, re.MULTILINE)) == set(FAULTS)
+    told = set(re.findall(r"`(--[a-z-]+)", flags)) - {"--base-url"}
+    assert told == {flag for option in sandbox.params for flag in option.opts}
