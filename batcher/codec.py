@@ -100,8 +100,9 @@ class RowParser:
             return BadRow(line, None, "invalid_json", f"line {line}: not JSON: {error}")
         if type(fields) is not dict:
             return _invalid(line, None, "not a JSON object")
-        given = fields.get("custom_id" if self._render is None else self._id_field)
-        custom_id = _id_text(given)
+        id_field = "custom_id" if self._render is None else self._id_field
+        given = fields.get(id_field)
+        custom_id = _id_text(given) if type(given) is not float else _as_written(raw, id_field)
         if custom_id is None and given is not None:
             return _invalid(line, None, "its id is neither a text nor a number")
         try:
@@ -230,9 +231,12 @@ def _invalid(line: int, custom_id: str | None, why: str) -> BadRow:
 def _id_text(given: object) -> str | None:
     if type(given) is str:
         return given
-    if type(given) in (int, float):
-        return orjson.dumps(given).decode()
-    return None
+    return str(given) if type(given) is int else None
+
+
+def _as_written(raw: bytes, name: str) -> str:
+    """Give a number of the outermost object by its digits: a float can't tell large ones apart."""
+    return str(json.loads(raw, parse_int=str, parse_float=str)[name])
 
 
 def _routing(fields: Mapping[str, Any], path: str) -> str:

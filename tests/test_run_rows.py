@@ -84,6 +84,15 @@ def test_names(job: Job) -> None:
     job.audit()
 
 
+def test_numbers_keep_their_digits(job: Job) -> None:
+    """Ids beyond 64 bits are told apart, and stay as they were written."""
+    ids = ["100000000000000000001", "100000000000000000002", "-1.50", "1e3"]
+    job.write([json.dumps(row(text, 0)).replace(": 0", f": {text}", 1) for text in ids])
+    assert job.run().code == 0
+    assert sorted(line["custom_id"] for line in job.results()) == sorted(ids)
+    job.audit()
+
+
 @pytest.mark.parametrize(
     ("line", "code", "custom_id"),
     [
