@@ -102,9 +102,20 @@ class RowParser:
             return _invalid(line, None, "not a JSON object")
         id_field = "custom_id" if self._render is None else self._id_field
         given = fields.get(id_field)
-        custom_id = _id_text(given) if type(given) is not float else _as_written(raw, id_field)
-        if custom_id is None and given is not None:
-            return _invalid(line, None, "its id is neither a text nor a number")
+        custom_id = _id_text(given)
+        try:
+            if type(given) is float:
+                custom_id = _as_written(raw, id_field)
+            if custom_id is None and given is not None:
+                return _invalid(line, None, "its id is neither a text nor a number")
+            return self._row(line, raw, fields, custom_id)
+        except (orjson.JSONEncodeError, RecursionError):
+            # It can be read, but not written again: orjson reads deeper than it writes.
+            return _invalid(line, custom_id, "nested too deeply")
+
+    def _row(
+        self, line: int, raw: bytes, fields: dict[str, Any], custom_id: str | None
+    ) -> Row | BadRow:
         try:
             path, body = self._request(fields)
             _check_body(path, body)

@@ -212,6 +212,45 @@ def test_answers_in_other_clothes(job: Job, endpoint: Endpoint) -> None:
     job.audit()
 
 
+HOSTILE_ANSWERS = {
+    "deep": b'{"choices": [{}], "deep": ' + b"[" * 900 + b"]" * 900 + b"}",
+    "too deep": b"[" * 5000 + b"]" * 5000,
+    "surrogate": b'{"choices": [{"x": "\\ud800"}]}',
+    "not UTF-8": b'{"choices": [{"x": "\xff"}]}',
+    "nul": b'{"choices": [{"x": "\\u0000"}]}',
+    "ours": b'{"choices": [{}], "x": ",\\"batcher\\":{", "batcher": {"row": 1}, "id": "batch_req_1"}',
+    "usage text": b'{"choices": [{}], "usage": "many"}',
+    "usage signs": b'{"choices": [{}], "usage": {"prompt_tokens": -1, "completion_tokens": null}}',
+    "usage huge": b'{"choices": [{}], "usage": {"prompt_tokens": 1e300}}',
+    "choices": b'{"choices": {"0": 1}}',
+    "choice": b'{"choices": [1]}',
+    "calls": b'{"choices": [{"message": {"tool_calls": [{"function": 5}, null]}}]}',
+    "error text": b'{"error": "no"}',
+    "error list": b'{"error": [1]}',
+    "code": b'{"error": {"code": {"a": 1}, "message": 5}}',
+    "null": b"null",
+    "digits": b'{"choices": [{}], "n": 123456789012345678901234567890, "f": 1e400}',
+}
+
+
+def test_hostile_answers(job: Job, endpoint: Endpoint) -> None:
+    """Whatever an endpoint says is a result of its row, and never the end of the run."""
+    for key, body in HOSTILE_ANSWERS.items():
+        endpoint.on(key, Say(200, body))
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+    job.write([row(key, tools=[tool]) for key in HOSTILE_ANSWERS] + rows(3))
+    ran = job.run("--max-attempts", "1")
+    assert ran.code == 3, ran.err
+    job.audit(books=False)
+    assert job.totals()["attempts"] == endpoint.books.attempts
+    # What was written can be read again.
+    job.write([*(row(key, tools=[tool]) for key in HOSTILE_ANSWERS), *rows(4)])
+    assert job.run().code == 3
+    assert endpoint.books.by_key["r4"] == 1
+    assert endpoint.books.attempts == len(HOSTILE_ANSWERS) + 4
+    job.audit(books=False)
+
+
 # Waits
 
 

@@ -135,6 +135,19 @@ def test_numbers_keep_their_digits(job: Job) -> None:
                 5,
             )
         ],
+        pytest.param(
+            f'{{"custom_id": "x", "model": "m", "messages": {"[" * 900}{"]" * 900}}}',
+            "invalid_request",
+            "x",
+            id="nested too deeply for its type",
+        ),
+        pytest.param(
+            {**row("b", "x"), "deep": json.loads("[" * 900 + "]" * 900)},
+            "invalid_request",
+            "x",
+            id="nested too deeply",
+        ),
+        pytest.param("[" * 2000 + "]" * 2000, "invalid_json", "row-2", id="nested beyond reading"),
         pytest.param(row("b", "x", stream=True), "stream_not_supported", "x", id="stream"),
         pytest.param(row("a"), "duplicate_custom_id", "row-2", id="the same row again"),
         pytest.param(row("b", "a"), "duplicate_custom_id", "row-2", id="another row's id"),
