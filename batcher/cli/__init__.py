@@ -13,7 +13,7 @@ from typing import NoReturn, cast
 import click
 
 from batcher import __version__
-from batcher.cli.faults import run_safely, silence_libraries
+from batcher.cli.faults import own_process, run_safely, silence_libraries
 from batcher.cli.streams import open_standard_descriptors
 
 __all__ = ["COMMANDS", "group", "main"]
@@ -62,6 +62,7 @@ def group() -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit with the code that the documentation promises."""
+    own_process()
     open_standard_descriptors()
     silence_libraries()
     sys.exit(run_safely(lambda: group.main(prog_name="batcher", standalone_mode=False)))
