@@ -50,13 +50,14 @@ class Clerk:
         self._second_text = ""
 
     def spend(self, row: Row, outcome: Reply | Failure, usage: Usage | None) -> Spend:
-        """Say what one attempt cost, and count it."""
+        """Say what one attempt cost, and count it. What never left was none."""
         if usage is not None:
             cost = self._price(row.model, usage, time.time())
             spend = Spend(1, 0, usage, cost, cost is None)
+        elif isinstance(outcome, Failure):
+            spend = Spend(1, 1) if outcome.sent else _NO_SPEND
         else:
-            lost = outcome.sent if isinstance(outcome, Failure) else outcome.status in SUCCESSES
-            spend = Spend(1, int(lost))
+            spend = Spend(1, int(outcome.status in SUCCESSES))
         self._ledger.add_spend(row.model, spend)
         return spend
 
@@ -129,7 +130,9 @@ class Clerk:
         self._write(member, result)
 
     def note_attempt(self, task: Task, outcome: Reply | Failure) -> None:
-        """Write down an attempt whose row has no result yet."""
+        """Write down an attempt whose row has no result yet; one that never left cost nothing."""
+        if isinstance(outcome, Failure) and not outcome.sent:
+            return
         line = encode_attempt(self._result(task, outcome))
         self._journal.append(line, task.member.entry, task.row.line, terminal=False)
 

@@ -241,7 +241,8 @@ class Ledger:
             version: Of this program.
             stop_reason: Why the run stopped before the job was complete; named when given.
             prices: What the costs were reckoned with, such as `genai-prices 0.2.3`.
-            pending: Rows without a result where the run stopped; they count towards `total`.
+            pending: Rows without a result where the run stopped; they count towards `total`. None
+                where they could not be counted.
         """
         whole = _sum(self._accounts.values())
         accounts = [
@@ -266,7 +267,6 @@ class Ledger:
         }
         if stop_reason is not None:
             fields["stop_reason"] = stop_reason.word
-        if pending is not None:
             fields["pending"] = pending
         if prices is not None:
             fields["prices"] = prices

@@ -65,7 +65,7 @@ class Roster:
     def enter(self, line: Line) -> Member:
         """Enter a line of the source, each of them once and in order."""
         row = self.parse(line)
-        custom_id = row.custom_id if isinstance(row, BadRow) or row.named else None
+        custom_id = _given_id(row)
         if custom_id is not None:
             entry = self.index.find(identity(custom_id, ""))
             if entry >= 0 and self.index.flags[entry] & SEEN:
@@ -87,8 +87,9 @@ class Roster:
             StorageError: The line is not what it was.
         """
         row = self.parse(line)
-        if unnamed and isinstance(row, Row) and row.named:
-            first = self.index.find(identity(row.custom_id, ""))
+        custom_id = _given_id(row)
+        if unnamed and custom_id is not None:
+            first = self.index.find(identity(custom_id, ""))
             row = self._duplicate(line.number, first)
         request_hash = row.request_hash if isinstance(row, Row) else raw_hash(line.raw or b"")
         if self.index.prints[entry] != int(request_hash[-8:], 16):
@@ -137,3 +138,7 @@ class Roster:
         # An id may be what we call another row: names are settled when the output is written anew.
         if self._unnamed and self._named_like_unnamed:
             self._state.tidy = False
+
+
+def _given_id(row: Row | BadRow) -> str | None:
+    return row.custom_id if isinstance(row, BadRow) or row.named else None

@@ -165,11 +165,16 @@ class Settler:
         return cause is Cause.OUTAGE and self._governor.outage_since(now_s) is not None
 
     def _weigh_throttled(self, task: Task, verdict: Retry, now_s: float) -> Retry | Failed:
-        """A refusal for rate is nobody's fault, but no row may be refused for ever."""
+        """A refusal for rate is nobody's fault, but no row may be refused for ever.
+
+        While nobody succeeds, how long to go on is the run's matter and not the row's.
+        """
         if task.throttled_since_s is None:
             task.throttled_since_s = now_s
         waited_s = now_s - task.throttled_since_s
-        if waited_s <= self._policy.give_up_after_s:
+        all_since_s = self._governor.refused_since_s
+        alone = all_since_s is None or all_since_s > task.throttled_since_s
+        if not alone or waited_s <= self._policy.give_up_after_s:
             return verdict
         return Failed(verdict.code, f"{verdict.message}; refused for {waited_s:.0f} s")
 
@@ -192,6 +197,7 @@ class Settler:
             tokens=tokens,
             wait_s=told_s,
             row=task.member.entry,
+            connection_refused=isinstance(outcome, Failure) and not outcome.sent,
         )
         if isinstance(outcome, Reply) and (now_s >= self._learn_at_s or kind is Outcome.THROTTLED):
             self._learn_at_s = now_s + _LEARN_EVERY_S

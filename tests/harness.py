@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -22,13 +23,15 @@ from batcher.cli.streams import SafeStream
 from batcher.records import Progress
 from tests.server import Endpoint
 
-__all__ = ["Job", "Ran", "row", "rows"]
+__all__ = ["STOP_SIGNALS", "Job", "Process", "Ran", "as_lines", "lines_of", "outcome", "row", "rows"]
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _PATIENCE_S = 30.0
 
 
 class Ran(NamedTuple):
-    """How a run ended: exit code, the totals on standard output, standard error."""
+    """How a command ended: exit code, the JSON on standard output, standard error."""
 
     code: int
     totals: dict[str, Any]
@@ -92,11 +95,14 @@ class Job:
         return self.invoke(*self.command(*flags, source=source))
 
     def invoke(self, *arguments: str) -> Ran:
-        """Run any command in this process."""
+        """Run any command in this process, which keeps its own handling of signals."""
         self._capsys.readouterr()
+        handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
         code = run_safely(
             lambda: group.main(list(arguments), prog_name="batcher", standalone_mode=False)
         )
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         out, err = self._capsys.readouterr()
         return Ran(code, _totals(out), err)
 
@@ -194,9 +200,7 @@ class Process:
 def as_lines(lines: Iterable[Any]) -> bytes:
     """Write JSON Lines: dicts as JSON, texts and bytes as they are."""
     texts = [line if isinstance(line, str | bytes) else json.dumps(line) for line in lines]
-    return b"".join(
-        (text.encode() if isinstance(text, str) else text) + b"\n" for text in texts
-    )
+    return b"".join((text.encode() if isinstance(text, str) else text) + b"\n" for text in texts)
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:

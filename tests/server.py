@@ -225,9 +225,7 @@ class Endpoint:
         move = moves[min(seen.attempt, len(moves)) - 1]
         return move if isinstance(move, Say | Does) else move(seen)
 
-    async def _do(
-        self, request: web.Request, seen: Seen, move: Say | Does
-    ) -> web.StreamResponse:
+    async def _do(self, request: web.Request, seen: Seen, move: Say | Does) -> web.StreamResponse:
         if isinstance(move, Say):
             return self._say(seen, move)
         if move is Does.WAIT:
@@ -257,7 +255,7 @@ class Endpoint:
 
     def _say(self, seen: Seen, say: Say) -> web.Response:
         body = completion(seen) if say.body is None else say.body
-        self._charge(say.status, body, say.headers)
+        self._charge(say.status, body)
         headers = {"Content-Type": "application/json", "x-request-id": f"req-{seen.key}"}
         return web.Response(status=say.status, body=body, headers={**headers, **say.headers})
 
@@ -268,20 +266,19 @@ class Endpoint:
         body = completion(seen)
         for part in (b"\n", b"\n", body[:10], body[10:], b"\n"):
             await response.write(part)
-        self._charge(200, body, {})
+        self._charge(200, body)
         await response.write_eof()
         return response
 
-    def _charge(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+    def _charge(self, status: int, body: bytes) -> None:
         usage = None
         with contextlib.suppress(ValueError):
             answer = json.loads(body)
             usage = answer.get("usage") if isinstance(answer, dict) else None
         with self._changed:
             if usage is not None:
-                self.books.usage.update(
-                    {name: usage[name] for name in ("prompt_tokens", "completion_tokens")}
-                )
+                for name in ("prompt_tokens", "completion_tokens"):
+                    self.books.usage[name] += usage.get(name, 0)
             elif 200 <= status < 300:
                 self.books.unsure += 1
 
@@ -324,9 +321,7 @@ def completion(seen: Seen) -> bytes:
     return json.dumps(answer, indent=2).encode()
 
 
-def refusal(
-    status: int, code: str | None = None, *, message: str = "no", **headers: str
-) -> Say:
+def refusal(status: int, code: str | None = None, *, message: str = "no", **headers: str) -> Say:
     """A refusal in OpenAI's shape; `retry_after="1"` becomes the header `retry-after`."""
     error = {"error": {"message": message, "type": "invalid_request_error", "code": code}}
     named = {name.replace("_", "-"): value for name, value in headers.items()}

@@ -1,7 +1,7 @@
 """The governor's promises, against a few of the endpoints that are drawn at random.
 
-`python -m tests.bench.governor_scenarios` replays hundreds; virtual time makes each the same on every
-machine, so that figures may be asserted.
+`python -m tests.bench.governor_scenarios` replays hundreds; virtual time makes each the same on
+every machine, so that figures may be asserted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WITHIN = {
     ("name", "seed"),
     [pytest.param(name, seed, id=f"{name} {seed}") for name in WITHIN for seed in WITHIN[name][0]],
 )
-def test_promise(name: str, seed: int):
+def test_promise(name: str, seed: int) -> None:
     """A drawn endpoint is used as well as promised."""
     drawn = SCENARIOS[name](seed)
     for figure, (least, most) in WITHIN[name][1].items():

@@ -358,6 +358,20 @@ def test_every_fault_is_met_as_often_as_its_probability() -> None:
     assert [again.next(None, digest) for digest in reversed(digests)] == met[::-1]
 
 
+def test_a_request_that_failed_is_answered_in_the_end() -> None:
+    """The next attempt draws anew: what fails once does not fail for ever, nor the same way."""
+    plan = FaultPlan({"500": 0.5}, {})
+    runs = []
+    for number in range(50):
+        digest = bytes([number])
+        attempts = 1
+        while plan.next(None, digest) is not None:
+            attempts += 1
+            assert attempts < 64
+        runs.append(attempts)
+    assert 1.5 < sum(runs) / len(runs) < 2.5
+
+
 @given(st.lists(st.integers(0, 30), max_size=200))
 def test_retries_meet_faults_by_their_own_number(order: list[int]) -> None:
     """What the nth attempt of a request meets depends on no other request."""

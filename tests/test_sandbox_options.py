@@ -10,7 +10,7 @@ import orjson
 import pytest
 from click.testing import CliRunner
 
-from batcher.cli.sandbox import sandbox
+from batcher.cli.sandbox import command as sandbox
 from batcher.endpoints.sandbox import KeyQuota, Latency, Outage, SandboxOptions
 from batcher.endpoints.sandbox.faults import FAULTS
 from batcher.errors import UsageError
@@ -134,7 +134,7 @@ async def test_the_command_serves_until_it_is_told_to_stop(
     """It says where it listens, takes its options from a job file, and ends well on SIGINT."""
     job = tmp_path / "job.toml"
     job.write_text('[sandbox]\nmodels = ["only"]\n')
-    program = "from batcher.cli.sandbox import sandbox; sandbox()"
+    program = "from batcher.cli.sandbox import command; command()"
     args = [sys.executable, "-c", program, "--port", "0", "--json", "--options", str(job)]
     process = await anyio.open_process(args)
     try:

@@ -1,5 +1,6 @@
 """Instances of schemas: valid, repeatable, taken from the messages where they fit."""
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -260,6 +261,18 @@ def test_no_reference_is_fetched(tmp_path: Path) -> None:
     (tmp_path / "s.json").write_text('{"const": "leaked"}')
     schema = {"$ref": (tmp_path / "s.json").as_uri()}
     assert instance(schema, Dice(1), Clues([])) != "leaked"
+
+
+@pytest.mark.parametrize("keyword", ["$ref", "$schema", "$dynamicRef"])
+def test_no_connection_is_opened(keyword: str) -> None:
+    """Whatever a schema points at over HTTP, nothing connects to it."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/schema.json"
+        instance({keyword: url, "required": 3}, Dice(1), Clues([]))
+        instance({keyword: url}, Dice(1), Clues([]))
+        listening.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listening.accept()
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,10 @@ from batcher.errors import UsageError
 if TYPE_CHECKING:
     from batcher.endpoints.sandbox import SandboxOptions
 
-__all__ = ["sandbox"]
+__all__ = ["command"]
 
 
-@click.command()
+@click.command("sandbox")
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
@@ -76,7 +76,7 @@ __all__ = ["sandbox"]
     is_flag=True,
     help="Say where it listens as a line of JSON on standard output.",
 )
-def sandbox(
+def command(
     *,
     port: int,
     host: str,
@@ -86,7 +86,7 @@ def sandbox(
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Serve an endpoint on this machine that answers like the real one, and fails when asked to.
+    """Serve an endpoint on this machine; it fails when asked to.
 
     Its books are at /v1/sandbox/books. Any API key will do unless the options name some.
     """

@@ -1,8 +1,8 @@
 """When to take an endpoint for down, and how to find that it is back.
 
-It is down when attempts fail as if nobody were there, nothing has succeeded since the first of them,
-and either three different rows failed so or a connection was refused. While it is down one probe at
-a time leaves, and whoever answers anything, even a refusal, is back.
+It is down when attempts fail as if nobody were there, nothing has succeeded since the first of
+them, and either three different rows failed so or a connection was refused. While it is down one
+probe at a time leaves, and whoever answers anything, even a refusal, is back.
 """
 
 from __future__ import annotations

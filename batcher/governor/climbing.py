@@ -196,9 +196,9 @@ class Climbing:
         self.begin(tally, now_s, 0)
 
     def _visible_step(self) -> int:
-        """Return the smallest step whose effect can be told from the noise in an affordable look."""
+        """Return the smallest step that an affordable look can tell from the noise."""
         base = self._base
-        assert base is not None  # noqa: S101  # steps are taken from a base that was looked at
+        assert base is not None  # steps are taken from a base that was looked at
         answers = max(ANSWERS_MOST, ROUNDS_MOST * base.size) / 2
         error = math.sqrt(base.spread2 * (1 / base.answers + 1 / answers))
         visible = (math.log(step) >= VISIBLE_Z * error for step in STEPS)

@@ -8,11 +8,15 @@ seconds, free to jump forward and never going back.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from batcher.governor.breaker import SPELL_GAP_S, Breaker, Spell
 from batcher.governor.bucket import Bucket
 from batcher.governor.lane import Lane
-from batcher.governor.terms import Limits, Permit
 from batcher.records import Hold
+
+if TYPE_CHECKING:
+    from batcher.governor.terms import Limits, Permit
 
 __all__ = ["Governor"]
 

@@ -1,7 +1,7 @@
 """The rate that an endpoint allows and does not tell, found from what it refuses.
 
-A refusal says one thing exactly: when that request arrived, the endpoint's bucket was empty. Between
-two such moments the endpoint let through what it had refilled and nothing else, so
+A refusal says one thing exactly: when that request arrived, the endpoint's bucket was empty.
+Between two such moments the endpoint let through what it had refilled and nothing else, so
 
     rate = (sent - refused in between) / time in between
 
@@ -33,8 +33,8 @@ SEARCH_DOUBLING_REQUESTS = 8.0
 # first and, where estimates agree, up to eight times slower: one refusal in half a minute or more.
 TRACK_PER_S = 0.005
 TRACK_SLOWER_MOST = 8.0
-# Counting is exact to about a request at either end: estimates that differ by no more than this many
-# of those counted, and a little for jitter, are of the same rate and are pooled.
+# Counting is exact to about a request at either end: estimates that differ by no more than this
+# many of those counted, and a little for jitter, are of the same rate and are pooled.
 COUNT_ERROR = 2.0
 AGREE = 0.02
 # The pool remembers about so many requests, so that it follows a rate that drifts.

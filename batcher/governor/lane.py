@@ -1,7 +1,7 @@
 """One lane: a key and a model, with its own window, pace and pause.
 
-`admit` asks, in this order: the run's cap, the endpoint, the pause, the window, the pace, the tokens,
-the retry budget. The quiet case (no limit known, endpoint up) is a handful of comparisons.
+`admit` asks, in this order: the run's cap, the endpoint, the pause, the window, the pace, the
+tokens, the retry budget. The quiet case (no limit known, endpoint up) is a handful of comparisons.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from batcher.governor.bucket import Bucket
 from batcher.governor.hidden import HiddenRate
-from batcher.governor.opening import ROUND_LEAST_S
 from batcher.governor.terms import Outcome, Permit, RateHeaders
 from batcher.governor.told import ToldRate
 from batcher.governor.window import Window
@@ -33,9 +32,6 @@ REPACE_S = 0.05
 # Rates of what was sent and answered are taken over about so long, smoothed over three such spans.
 ROLL_S = 1.0
 ROLL_SHARE = 0.3
-# The sends of an opening round are spread over this share of the time that the last one took, so
-# that a refusal among the first stops the rest.
-OPENING_SPREAD = 0.25
 # After an outage: at most this times the usual rate, for this long.
 RECOVERY_FACTOR = 1.5
 RECOVERY_S = 5.0
@@ -87,7 +83,7 @@ class Lane:
         "model",
         "paused_until_s",
         "window",
-    )  # fmt: skip
+    )
 
     def __init__(self, governor: Governor, model: str, most: int, now_s: float) -> None:
         self._gov = governor
@@ -120,11 +116,14 @@ class Lane:
         self._blocked_by: Hold | None = None
         self._blocked_s = -math.inf
 
-    def admit(self, tokens: float, now_s: float, *, retry: bool = False) -> Permit | float:
+    def admit(  # one gate after another, each with its own answer; it is hot
+        self, tokens: float, now_s: float, *, retry: bool = False
+    ) -> Permit | float:
         """Ask to send one request.
 
         Args:
             tokens: The most tokens that it is expected to count for.
+            now_s: Monotonic seconds, here and everywhere.
             retry: Whether the row was sent before.
 
         Returns:
@@ -133,6 +132,8 @@ class Lane:
         """
         gov = self._gov
         if gov.in_flight >= gov.limits.concurrency:
+            if self.in_flight >= self.window.size:
+                self.window.blocked = True
             return self._held(Hold.WINDOW, math.inf, now_s)
         if gov.breaker.open:
             return self._probe(tokens, now_s)
@@ -152,7 +153,7 @@ class Lane:
                 return self._held(Hold.RATE, max(wait_s, WAIT_LEAST_S), now_s)
         return self._permit(tokens, now_s, probe=False)
 
-    def settle(
+    def settle(  # what is known of an outcome, named at the call
         self,
         permit: Permit,
         outcome: Outcome,
@@ -166,6 +167,9 @@ class Lane:
         """Take back a permit, and learn from what became of the request.
 
         Args:
+            permit: What `admit` gave; each is settled once.
+            outcome: What became of it.
+            now_s: Monotonic seconds.
             tokens: What it really counted for; None when that is not known.
             wait_s: What a refusal told to wait; None when it told nothing.
             row: The row's number: an outage takes several rows.
@@ -306,7 +310,7 @@ class Lane:
         if self._gov.tokens is not None:
             self._gov.tokens.give(reserved - used)
 
-    def _failed(
+    def _failed(  # as settle
         self,
         permit: Permit,
         outcome: Outcome,
@@ -377,10 +381,7 @@ class Lane:
         self._tokens = _paced(self._tokens, self._told_tokens.per_s, now_s, least=0.0)
 
     def _opening_per_s(self, now_s: float) -> float:
-        per_s = math.inf
-        round_s = self.window.round_s
-        if round_s is not None:
-            per_s = self.window.size / (OPENING_SPREAD * max(round_s, ROUND_LEAST_S))
+        per_s = self.window.per_s
         if now_s < self._recovery_until_s:
             per_s = min(per_s, RECOVERY_FACTOR * self._ok_per_s)
         return per_s

@@ -22,6 +22,7 @@ class Tally:
     """Running sums over a stretch, and when the stretch is to be judged.
 
     Attributes:
+        from_first: The stretch begins when the first request that counts was sent.
         from_seq: Requests that left before this one do not count.
         due_answers, due_s: The stretch is judged when either is reached.
     """
@@ -32,6 +33,7 @@ class Tally:
         "clip_s",
         "due_answers",
         "due_s",
+        "from_first",
         "from_seq",
         "good",
         "sum2_s2",
@@ -47,6 +49,7 @@ class Tally:
         now_s: float,
         *,
         from_seq: int = 0,
+        from_first: bool = False,
         due_answers: float = math.inf,
         due_s: float = math.inf,
     ) -> None:
@@ -57,6 +60,7 @@ class Tally:
         self.sum2_s2 = 0.0
         self.began_s = now_s
         self.from_seq = from_seq
+        self.from_first = from_first
         self.due_answers = due_answers
         self.due_s = due_s
 

@@ -8,35 +8,44 @@ that are still out, so that a round of quick answers among slow ones does not de
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-from batcher.governor.looks import Tally
+if TYPE_CHECKING:
+    from batcher.governor.looks import Tally
 
 __all__ = ["Opening"]
 
-# Each round shows whether the last growth was borne, and risks this factor and no more. TCP doubles;
-# here the range is a thousand-fold (4 to 5,000), a round may last many seconds, and 4, 24, 144, 864
-# reaches the end of it in four.
+# Each round shows whether the last growth was borne, and risks this factor and no more. TCP
+# doubles; here the range is a thousand-fold (4 to 5,000), a round may last many seconds, and 4, 24,
+# 144, 864 reaches the end of it in four.
 GROWTH = 6.0
+# The sends of a round are spread over this share of the time that the last took, so that a refusal
+# among the first stops the rest.
+SPREAD = 0.25
 # The slowest quarter of a long-tailed endpoint must not hold a round up.
 ROUND_SHARE = 0.75
-# A round that takes longer than those before has met a limit: the next may grow by this factor over
-# the square of how much longer, so that a size somewhat beyond the best is not left behind by far.
+# A round that takes longer than those before has met a limit: the next may grow by this factor
+# over the square of how much longer, so that the best size is not left behind by far.
 GROWTH_LEAST = 1.5
-# It is overload when throughput grew by less than the root of what the size grew by, and in any case
-# when the round took twice as long: the climb finds what else there is at less risk. Few answers are
-# a poor measure: of n exponential latencies by up to 2.5 / sqrt(n), once in fifty rounds.
+# It is overload when throughput grew by less than the root of what the size grew by, and in any
+# case when the round took twice as long: the climb finds what else there is at less risk. Few
+# answers are a poor measure: the time of n exponential latencies is off by 2.5 / sqrt(n) once
+# in fifty rounds.
 SLOWER_MOST = 2.0
 SLOWER_NOISE = 2.5
-# A round cut short is taken to need the time that the rest would take at its pace, up to so many times
-# what it took: answers of equal length come all at once.
+# A round cut short is taken to need the time that the rest would take at its pace, up to so many
+# times what it took: answers of equal length come all at once.
 LATE_MOST = 4.0
 # Rounds that took no longer than this times those before were borne with ease.
 EASE = 1.5
+# A verdict from fewer requests than this is tried once more, by TCP's pace.
+ENOUGH = 16
+AGAIN_GROWTH = 2.0
 # Beyond its best an endpoint takes time as (n / best) ** e, e from 1 (a mere queue) to 2 (a
 # throughput that falls as fast as the load grows); this is the middle.
 OVERLOAD_EXPONENT = 1.5
-# A refusal needs time to reach us before the next growth, however fast the answers are; four such
-# rounds are a second.
+# A refusal needs time to reach us before the next growth, however fast the answers are; four
+# such rounds are a second.
 ROUND_LEAST_S = 0.25
 
 
@@ -49,7 +58,17 @@ class Opening:
         over: Whether the ceiling or an overload has been reached.
     """
 
-    __slots__ = ("_before", "_borne", "_ceiling", "_growth", "_rounds", "_size", "floor_s", "over", "round_s")
+    __slots__ = (
+        "_before",
+        "_borne",
+        "_ceiling",
+        "_growth",
+        "_rounds",
+        "_size",
+        "floor_s",
+        "over",
+        "round_s",
+    )
 
     def __init__(self, size: int, *, ceiling: int, growth: float | None) -> None:
         self._size = size
@@ -72,18 +91,21 @@ class Opening:
         tally.reset(
             now_s,
             from_seq=next_seq,
+            from_first=True,
             due_answers=math.ceil(ROUND_SHARE * self._size),
-            due_s=math.inf if self.round_s is None else now_s + self._most_s(),
+            due_s=(math.inf if self.round_s is None else now_s + self._spread_s() + self._most_s()),
         )
 
     def judge(self, tally: Tally, now_s: float, *, used: bool) -> int:
         """End a round; return the window's size from now on."""
         if not used:
             return self._size
-        took_s = max(now_s - tally.began_s, 1e-6)
+        took_s = max(now_s - tally.began_s - self._spread_s(), 1e-6)
         late = math.ceil(ROUND_SHARE * self._size) / max(1, tally.answers)
-        slower = took_s * min(LATE_MOST, max(1.0, late)) / max(self.round_s or took_s, ROUND_LEAST_S)
-        if self.round_s is not None and took_s >= self._most_s():
+        slower = (
+            took_s * min(LATE_MOST, max(1.0, late)) / max(self.round_s or took_s, ROUND_LEAST_S)
+        )
+        if self.round_s is not None and took_s >= self._most_s() - 1e-9:
             return self._overloaded(slower)
         if slower <= EASE:
             self._borne = self._size
@@ -97,6 +119,17 @@ class Opening:
         self._size = min(self._ceiling, math.ceil(self._size * growth))
         return self._size
 
+    @property
+    def per_s(self) -> float:
+        """Pace of a round's sends; infinite in the first, whose time is not known."""
+        if self.round_s is None:
+            return math.inf
+        return self._size / (SPREAD * max(self.round_s, ROUND_LEAST_S))
+
+    def _spread_s(self) -> float:
+        """How much longer a round takes for having its sends spread."""
+        return 0.0 if self.round_s is None else ROUND_SHARE * self._size / self.per_s
+
     def _average(self, took_s: float) -> None:
         """Average the rounds' times, each by its number of requests."""
         known_s = took_s if self.round_s is None else self.round_s
@@ -109,8 +142,16 @@ class Opening:
         return max(1.2, slower) * (1 + noise) * max(self.round_s or 0.0, ROUND_LEAST_S)
 
     def _overloaded(self, slower: float) -> int:
-        """Fall back to what the time of the round says that the endpoint bears."""
-        self.over = True
+        """Fall back to what the time of the round says that the endpoint bears.
+
+        Where that rests on a handful of requests, which may have been lucky ones, the opening
+        begins again from there, by doubling.
+        """
         borne = int(self._size / max(1.0, slower) ** (1 / OVERLOAD_EXPONENT))
-        self._size = max(self._borne, borne)
+        self._size = self._before = max(self._borne, borne)
+        if self._rounds < ENOUGH and self._growth > AGAIN_GROWTH:
+            self._growth = AGAIN_GROWTH
+            self._rounds, self.round_s = 0.0, None
+        else:
+            self.over = True
         return self._size

@@ -64,7 +64,7 @@ class ToldRate:
         self._full_per_s = math.inf
         self._sent_s = -math.inf
 
-    def learn(
+    def learn(  # the three headers, and when they were true
         self,
         limit: float | None,
         remaining: float | None,
@@ -77,6 +77,11 @@ class ToldRate:
         """Take in the headers of the answer to a request sent at `sent_s`.
 
         Args:
+            limit: The limit itself.
+            remaining: What remains of it.
+            reset_s: Seconds until it is whole again.
+            sent_s: When the request left: the time that the headers speak of.
+            now_s: When they came.
             spent_per_s: What has left a second since then, in requests or tokens.
         """
         if limit is None or remaining is None or reset_s is None or sent_s < self._sent_s:

@@ -46,7 +46,18 @@ class Window:
         moved: Set when the opening has taken a step; for the lane to clear.
     """
 
-    __slots__ = ("_cut_s", "_cuts", "_mode", "_tally", "_uncut", "blocked", "hindered", "most", "moved", "size")
+    __slots__ = (
+        "_cut_s",
+        "_cuts",
+        "_mode",
+        "_tally",
+        "_uncut",
+        "blocked",
+        "hindered",
+        "most",
+        "moved",
+        "size",
+    )
 
     def __init__(self, most: int, now_s: float) -> None:
         """Open with `START`, never above `most`."""
@@ -63,27 +74,26 @@ class Window:
         self._restart(now_s, next_seq=0)
 
     @property
-    def opening(self) -> bool:
-        """Whether it still grows by factors."""
-        return isinstance(self._mode, Opening)
-
-    @property
-    def round_s(self) -> float | None:
-        """Time that a round of the opening took, once one is over; None when there is none."""
-        return self._mode.round_s if isinstance(self._mode, Opening) else None
+    def per_s(self) -> float:
+        """Pace at which a round of the opening may leave; infinite outside one."""
+        return self._mode.per_s if isinstance(self._mode, Opening) else math.inf
 
     @property
     def mean_s(self) -> float | None:
         """Mean time in flight, once known."""
         return self._mode.mean_s
 
-    def settled(
+    def settled(  # hot: an object to carry these would cost more than the call
         self, seq: int, latency_s: float, now_s: float, in_flight: int, next_seq: int, *, good: bool
     ) -> None:
         """Count an answer or a failure; refusals for rate are none of the window's business."""
         tally = self._tally
         if seq >= tally.from_seq:
-            latency_s = min(latency_s, tally.clip_s)
+            if latency_s > tally.clip_s:  # noqa: PLR1730  # min() costs three times as much
+                latency_s = tally.clip_s
+            if tally.from_first:
+                tally.from_first = False
+                tally.began_s = now_s - latency_s
             tally.answers += 1
             tally.good += good
             tally.sum_s += latency_s
@@ -100,8 +110,10 @@ class Window:
             self._restart(now_s, next_seq)
 
     def reopen(self, down_s: float, now_s: float, next_seq: int) -> None:
-        """After an outage that began at `down_s`: start from a quarter, by doubling, up to the size
-        from before it. Cuts that the outage's own failures made do not count.
+        """Start again after an outage that began at `down_s`.
+
+        From a quarter, by doubling, up to the size from before it. Cuts that the outage's own
+        failures made do not count.
         """
         ceiling = (
             max(self.size, self._uncut) if self._cut_s > down_s - CUT_WITH_OUTAGE_S else self.size
@@ -133,7 +145,9 @@ class Window:
             mode.begin(self._tally, now_s, 0)
             return
         before = mode.looked
-        self.size = mode.judge(self._tally, now_s, in_flight, used=self.blocked and not self.hindered)
+        self.size = mode.judge(
+            self._tally, now_s, in_flight, used=self.blocked and not self.hindered
+        )
         if mode.looked != before:
             self.blocked = self.hindered = False
             if mode.failed_share < SURGE_OVER_SHARE:

@@ -1,13 +1,14 @@
+# ruff: noqa: T201  # it prints its table
 """The governor against endpoints drawn at random, in virtual time.
 
 `python -m tests.bench.governor_scenarios [--draws N] [--seed N] [--only NAME ...]` prints, for each
 kind of scenario, the median and the worst of what was drawn. The same draws are replayed by the
 tests in a smaller number.
 
-The endpoint shares its capacity among the requests in service: up to `knee` of them each goes at full
-speed, beyond it all slow down, so that the throughput falls as (knee / n) ** fall. A limiter in front
-refuses at once. The driver does what the engine does: ask for a permit whenever something happened,
-send again what was refused or failed. Nothing here knows the governor's constants.
+The endpoint shares its capacity among the requests in service: up to `knee` of them each goes at
+full speed, beyond it all slow down, so that the throughput falls as (knee / n) ** fall. A limiter
+in front refuses at once. The driver does what the engine does: ask for a permit whenever something
+happened, send again what was refused or failed. Nothing here knows the governor's constants.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import random
 import statistics
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from batcher.governor import Governor, Limits, Outcome, Permit, RateHeaders
@@ -319,7 +321,7 @@ def _rate_run(endpoint: Endpoint, *, seed: int, limits: Limits | None = None) ->
         endpoint.changes = [(at_s * duration_s, "per_s", value)]
         rates.append((at_s * duration_s, value))
     rates.append((duration_s, 0.0))
-    allowed = sum(r * (t2 - t1) for (t1, r), (t2, _) in zip(rates, rates[1:], strict=False))
+    allowed = sum(r * (t2 - t1) for (t1, r), (t2, _) in pairwise(rates))
     most = int(max(256, 4 * max(r for _, r in rates) * endpoint.mean_s))
     sim = Sim(endpoint, limits or Limits(most, None, None, 900.0), seed=seed)
     figures = sim.run(duration_s)
@@ -358,7 +360,8 @@ def told_rate(seed: int) -> Drawn:
         kind=rng.choice(["bucket", "counter"]) if tells == "headers" else "bucket",
         tells=tells,
     )
-    what = f"{per_s:.0f}/s {tells} {endpoint.kind} brim {endpoint.brim:.0f} {endpoint.law} {endpoint.mean_s:.2f} s"
+    what = f"{per_s:.0f}/s {tells} {endpoint.kind} brim {endpoint.brim:.0f}"
+    what += f" {endpoint.law} {endpoint.mean_s:.2f} s"
     return Drawn(seed, what, _rate_run(endpoint, seed=seed))
 
 
@@ -388,13 +391,13 @@ def hidden_capacity(seed: int) -> Drawn:
     sim = Sim(endpoint, Limits(1000, None, None, 900.0), seed=seed)
     figures = sim.run(duration_s)
     late = sum(t >= duration_s / 2 for t in figures.ok_at) / (best_per_s * duration_s / 2)
-    what = f"knee {knee} fall {endpoint.fall:.2f} {endpoint.law} {endpoint.mean_s:.2f} s {duration_s:.0f} s"
+    what = f"knee {knee} fall {endpoint.fall:.2f} {endpoint.law} {endpoint.mean_s:.2f} s"
     share = figures.ok / (best_per_s * duration_s)
     return Drawn(seed, what, {"best throughput": share, "second half": late})
 
 
 def flat(seed: int) -> Drawn:
-    """No limit at all: one second, 1,000 or 5,000 in flight, 20 s and 60 s from the first request."""
+    """No limit at all: one second, 1,000 or 5,000 in flight; 20 s and 60 s from the start."""
     rng = random.Random(f"flat {seed}")
     most = rng.choice([1000, 5000])
     endpoint = Endpoint(mean_s=1.0, law=rng.choice(["constant", "log-normal"]), sigma=0.2)
@@ -421,16 +424,13 @@ def outage(seed: int) -> Drawn:
     in_it = sum(101 < t < end_s for t in figures.sent_at)
     regained = sum(end_s + 20 <= t < end_s + 60 for t in figures.ok_at) / 40 / usual
     what = f"knee {knee} {endpoint.law} {endpoint.mean_s:.2f} s refuses {refuses}"
-    return Drawn(
-        seed,
-        what,
-        {
-            "back after s": back,
-            "rate in 5 s": peak,
-            "sent a s in it": in_it / (end_s - 101),
-            "regained": regained,
-        },
-    )
+    figures_of = {
+        "back after s": back,
+        "rate in 5 s": peak,
+        "sent a s in it": in_it / (end_s - 101),
+        "regained": regained,
+    }
+    return Drawn(seed, what, figures_of)
 
 
 SCENARIOS: dict[str, Callable[[int], Drawn]] = {

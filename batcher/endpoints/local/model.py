@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["start"]
 
 # Sequences decoded together. Each step reads all weights once for all of them, so a few cost little
-# more than one; on two cores 2, 4 and 8 were within a tenth of each other.
+# more than one; on two cores 2, 4 and 8 took the same time within a tenth.
 _SLOTS: Final = 4
 
 # A few turns with their tools. Each slot's share is set aside from the start: 24 kB a token for
@@ -43,7 +43,10 @@ def start(model: Path) -> Any:
     params.port = 0
     params.n_parallel = _SLOTS
     params.n_ctx = _SLOTS * _CONTEXT_TOKENS
-    threads = _cores()
+    # Threads meet after each of some hundred steps a token, and spin till all are there: one that
+    # must share its core with another process holds up all. Measured on two busy cores: two threads
+    # took more than four times as long as one. So a core is left to the run and what else there is.
+    threads = max(1, _cores() - 1)
     params.cpuparams.n_threads = threads
     params.cpuparams_batch.n_threads = threads
     params.verbosity = _ERRORS_ONLY

@@ -8,8 +8,7 @@ So, for a request with tools:
 - `tool_choice` `required`, or one that names a tool, leaves no other way to answer. `auto`, the
   default, also allows `{"answer": <text>}`; when the conversation ends with a tool's result the
   model answers it in plain text, so that a job comes to an end. `none` is plain text as well;
-- a call in the history is rendered as the JSON object that the model would have written, and a
-  tool's result as what the user tells it;
+- calls and results of the history are rendered as text (`history`);
 - the object comes back as `tool_calls` with `finish_reason: "tool_calls"`, or as content. Usage is
   llama.cpp's own. What was cut off, and so is no JSON, stays content as it is.
 
@@ -24,6 +23,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from batcher.endpoints.local.history import Untranslatable, json_text, plain, rendered
 from batcher.endpoints.local.refs import rebased
 
 __all__ = ["Ask", "Untranslatable", "to_answer", "to_request"]
@@ -44,11 +44,6 @@ _MAY_CALL: Final = (
     'To use a tool, reply with one JSON object {"name": ..., "arguments": ...}, with the values of'
     ' the arguments from the conversation. Otherwise reply with {"answer": "..."}.'
 )
-_USE_RESULT: Final = "Answer with this result."
-
-
-class Untranslatable(Exception):  # noqa: N818 - it is the request's fault, not an error of ours
-    """The request is wrong, or asks for what this endpoint can't do; the text says what."""
 
 
 class Tool(NamedTuple):
@@ -91,11 +86,11 @@ def to_request(body: Mapping[str, Any]) -> Ask | None:
     ended_by_result = bool(messages) and messages[-1].get("role") == "tool"
     bound = bool(offered) and (must_call or not ended_by_result)
     rest = {key: value for key, value in body.items() if key not in _SPENT}
-    rendered = _rendered(messages, plain=not bound)
+    conversation = rendered(messages, in_plain_text=not bound)
     if bound:
         rest["response_format"] = _response_format(offered, may_answer=not must_call)
-        rendered = _with_system(rendered, _instructions(offered, must_call=must_call))
-    return Ask({**rest, "messages": rendered}, bound)
+        conversation = _with_system(conversation, _instructions(offered, must_call=must_call))
+    return Ask({**rest, "messages": conversation}, bound)
 
 
 def to_answer(ask: Ask, answer: Mapping[str, Any], *, new_id: Callable[[], str]) -> dict[str, Any]:
@@ -180,95 +175,37 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def _instructions(tools: Sequence[Tool], *, must_call: bool) -> str:
-    lines = [
-        f"- {one.name}: {one.description} Arguments: {_text(one.parameters.get('properties', {}))}"
-        for one in tools
-    ]
+    lines = [_described(one) for one in tools]
     return "\n".join([_TOOLS_INTRO, *lines, _MUST_CALL if must_call else _MAY_CALL])
+
+
+def _described(tool: Tool) -> str:
+    arguments = json_text(tool.parameters.get("properties", {}))
+    return f"- {tool.name}: {tool.description} Arguments: {arguments}"
 
 
 def _with_system(messages: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:
     """Put the text after the system message, or make it one."""
     if messages and messages[0].get("role") in {"system", "developer"}:
         first = messages[0]
-        return [{**first, "content": f"{_plain(first.get('content'))}\n\n{text}"}, *messages[1:]]
+        return [{**first, "content": f"{plain(first.get('content'))}\n\n{text}"}, *messages[1:]]
     return [{"role": "system", "content": text}, *messages]
-
-
-def _rendered(messages: Sequence[Mapping[str, Any]], *, plain: bool) -> list[dict[str, Any]]:
-    """Render calls and results of the history as text.
-
-    Args:
-        messages: The conversation.
-        plain: Whether it is to go on in plain text: the last result then comes with a word that
-            says what to do with it.
-    """
-    names: dict[str, str] = {}
-    rendered: list[dict[str, Any]] = []
-    for at, message in enumerate(messages):
-        calls = message.get("tool_calls")
-        if message.get("role") == "tool":
-            name = names.get(
-                str(message.get("tool_call_id")), str(message.get("name") or "the tool")
-            )
-            text = f"Result of {name}: {_plain(message.get('content'))}"
-            if plain and at == len(messages) - 1:
-                text += f"\n{_USE_RESULT}"
-            rendered.append({"role": "user", "content": text})
-        elif isinstance(calls, list) and calls:
-            names |= _names(calls)
-            rendered.append({"role": "assistant", "content": _calls_text(message, calls)})
-        else:
-            rendered.append(dict(message))
-    return rendered
-
-
-def _names(calls: Sequence[Any]) -> dict[str, str]:
-    """Tell the function of each call's id."""
-    return {str(one.get("id")): _function(one)[0] for one in calls if isinstance(one, dict)}
-
-
-def _calls_text(message: Mapping[str, Any], calls: Sequence[Any]) -> str:
-    """Render an assistant's calls as the objects that it would have written here."""
-    lines = [_plain(message.get("content"))] if message.get("content") else []
-    for call in calls:
-        name, arguments = _function(call)
-        lines.append(f'{{"name": {_text(name)}, "arguments": {arguments or "{}"}}}')
-    return "\n".join(lines)
-
-
-def _function(call: object) -> tuple[str, str]:
-    """Take name and arguments' text of a call."""
-    function = call.get("function") if isinstance(call, dict) else None
-    if not isinstance(function, dict):
-        raise Untranslatable("tool_calls must be functions with name and arguments")
-    return str(function.get("name")), str(function.get("arguments") or "")
-
-
-def _plain(content: object) -> str:
-    """Take the text of a message's content, which may be a list of parts."""
-    if isinstance(content, list):
-        return "\n".join(str(one.get("text", "")) for one in content if isinstance(one, dict))
-    return "" if content is None else str(content)
-
-
-def _text(value: object) -> str:
-    return orjson.dumps(value).decode()
 
 
 def _choice_back(choice: Any, new_id: Callable[[], str]) -> Any:
     """Turn the object in a choice's content into a call, or into the text that it answers."""
     message = choice.get("message") if isinstance(choice, dict) else None
-    content = message.get("content") if isinstance(message, dict) else None
+    if not isinstance(message, dict) or not isinstance(message.get("content"), str):
+        return choice
     try:
-        said = orjson.loads(content) if isinstance(content, str) else None
+        said = orjson.loads(message["content"])
     except orjson.JSONDecodeError:
         return choice
     if not isinstance(said, dict):
         return choice
     if _ANSWER in said:
         return {**choice, "message": {**message, "content": said[_ANSWER]}}
-    function = {"name": said.get("name"), "arguments": _text(said.get("arguments", {}))}
+    function = {"name": said.get("name"), "arguments": json_text(said.get("arguments", {}))}
     call = {"id": new_id(), "type": "function", "function": function}
     return {
         **choice,

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 import orjson
 
 from batcher.endpoints.sandbox.books import Books
-from batcher.endpoints.sandbox.chat import check_stream
 from batcher.endpoints.sandbox.compose import Ask, Choice, Draft, compose
 from batcher.endpoints.sandbox.families import FAMILIES, Family
 from batcher.endpoints.sandbox.faults import CONTENT, SILENT, UNREADABLE, FaultPlan, is_status
+from batcher.endpoints.sandbox.incoming import checked, json_object, not_allowed, row_name
 from batcher.endpoints.sandbox.latency import INSTANT
 from batcher.endpoints.sandbox.limits import Limits
 from batcher.endpoints.sandbox.options import SandboxOptions
@@ -124,11 +124,11 @@ class Service:
                 return self._other(method, name)
             self.books.requests += 1
             if method != "POST":
-                raise _not_allowed(method)
+                raise not_allowed(method)
             key = self._key(headers)
             person = name.encode()[:_PERSON_MAX_BYTES]
             digest = blake2b(body, digest_size=32, key=self._seed, person=person).digest()
-            return self._answer(_Attempt(family, _json_object(body), headers, digest, key, now_s))
+            return self._answer(_Attempt(family, json_object(body), headers, digest, key, now_s))
         except Refusal as refusal:
             self.books.errors[refusal.code or refusal.kind] += 1
             told = refusal.body(anthropic=family is not None and family.anthropic)
@@ -194,7 +194,7 @@ class Service:
             if fault in SILENT or fault in HOLLOW:
                 self.books.faults[fault] += 1
                 return Outcome(HTTPStatus.OK, HOLLOW.get(fault, b""), {}, fault=fault)
-        request = _checked(attempt.request)
+        request = checked(attempt.request)
         return self._composed(attempt, self._read(attempt.family, request), request, fault)
 
     def _fault(self, attempt: _Attempt) -> str | None:
@@ -203,7 +203,7 @@ class Service:
                 return outage.fault
         if not self._plan.active:
             return None
-        return self._plan.next(_row(attempt.request or {}, attempt.headers), attempt.digest)
+        return self._plan.next(row_name(attempt.request or {}, attempt.headers), attempt.digest)
 
     def _read(self, family: Family, request: Mapping[str, Any]) -> Ask:
         """Check a request as the real endpoint does."""
@@ -281,39 +281,6 @@ class Service:
         )
 
 
-def _json_object(body: bytes) -> dict[str, Any] | None:
-    try:
-        request = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-    return request if isinstance(request, dict) else None
-
-
-def _checked(request: dict[str, Any] | None) -> dict[str, Any]:
-    """Check what all families ask for: an object, a model, no streaming."""
-    if request is None:
-        said = (
-            "We could not parse the JSON body of your request. (HINT: this likely means you "
-            "aren't using your HTTP library correctly.)"
-        )
-        raise bad(said, None, None)
-    model = request.get("model")
-    if not isinstance(model, str) or not model:
-        raise bad("you must provide a model parameter", None, None)
-    check_stream(request)
-    return request
-
-
-def _row(request: Mapping[str, Any], headers: Mapping[str, str]) -> str | None:
-    """Return the name by which a script knows a row."""
-    user = request.get("user")
-    if isinstance(user, str):
-        return user
-    metadata = request.get("metadata")
-    row = metadata.get("row") if isinstance(metadata, dict) else None
-    return row if isinstance(row, str) else headers.get("X-Sandbox-Row")
-
-
 def _spoil(written: dict[str, Any], family: Family, fault: str | None) -> bytes:
     """Write the body, without what a fault takes from it."""
     if fault == "no_choices":
@@ -326,11 +293,3 @@ def _spoil(written: dict[str, Any], family: Family, fault: str | None) -> bytes:
 
 def _model(name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": _CREATED_FROM, "owned_by": "sandbox"}
-
-
-def _not_allowed(method: str) -> Refusal:
-    said = f"Not allowed to {method} here. (HINT: Perhaps you meant to use POST?)"
-    headers = {"Allow": "POST"}
-    return Refusal(
-        HTTPStatus.METHOD_NOT_ALLOWED, said, code="method_not_supported", headers=headers
-    )

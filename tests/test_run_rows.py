@@ -1,0 +1,350 @@
+"""Rows: their shapes, templates, every code of a bad one, and where they are read from."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import stat
+from typing import Any
+
+import pytest
+
+from tests.harness import Job, Ran, as_lines, outcome, row, rows
+from tests.server import Does, Endpoint, Say, Seen
+
+MESSAGES = [{"role": "user", "content": "x"}]
+
+
+def batch_line(body: Any, **fields: Any) -> dict[str, Any]:
+    """A request line of OpenAI's Batch API."""
+    return {"custom_id": "x", "method": "POST", "url": "/v1/chat/completions", "body": body, **fields}
+
+
+def test_shapes(job: Job, endpoint: Endpoint) -> None:
+    """Batch lines and bare bodies, named or not, go out as they stand, unknown fields and all."""
+    unknown = {"seen": 3, "enable_thinking": False, "seed": None}
+    job.write(
+        [
+            batch_line(row("a", None, **unknown), custom_id="A"),
+            {"custom_id": "B", "body": row("b", None)},
+            {"body": row("c", None)},
+            row("d", "D", **unknown),
+            row("e", None),
+            batch_line({"model": "m", "input": "f"}, custom_id="F", url="/v1/embeddings?x=1"),
+        ]
+    )
+    usage = {"prompt_tokens": 3, "total_tokens": 3}
+    endpoint.on("f", Say(200, json.dumps({"data": [{}], "usage": usage}).encode()))
+    assert job.run().code == 0
+    assert sorted(endpoint.books.keys) == ["a", "b", "c", "d", "e", "f"]
+    first = {seen.key: seen for seen in endpoint.books.seen}
+    assert first["a"].body == row("a", None, **unknown)
+    assert first["d"].body == row("d", None, **unknown)
+    assert first["e"].body == row("e", None)
+    assert first["f"].path == "/v1/embeddings?x=1"
+    assert set(job.codes()) == {"A", "B", "row-3", "D", "row-5", "F"}
+    job.audit()
+
+
+def test_whole_path_without_base_path(job: Job, endpoint: Endpoint) -> None:
+    """A base URL without a path takes the row's whole path."""
+    job.write(rows(1))
+    job.flags += ["--base-url", endpoint.url.removesuffix("/v1")]
+    assert job.run().code == 0
+    assert endpoint.books.seen[0].path == "/v1/chat/completions"
+
+
+def test_names(job: Job) -> None:
+    """A number is its decimal text; what we call a row without an id collides with no given one."""
+    job.write(
+        [
+            row("a", 17),
+            row("b", None),
+            row("c", "row-2"),
+            row("d", None),
+            row("e", "row-4.2"),
+            row("f", "row-4"),
+            row("g", -1.5),
+            row("h", "é\"\\\n"),
+        ]
+    )
+    assert job.run().code == 0
+    lines = sorted(job.results(), key=lambda line: line["batcher"]["row"])
+    names = [line["custom_id"] for line in lines]
+    assert names[0] == "17"
+    assert names[2:3] + names[4:] == ["row-2", "row-4.2", "row-4", "-1.5", "é\"\\\n"]
+    assert names[1].startswith("row-2")
+    assert names[3].startswith("row-4")
+    job.audit()
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "custom_id"),
+    [
+        pytest.param('{"model": "m", "messages": [', "invalid_json", "row-2", id="cut"),
+        pytest.param("what?", "invalid_json", "row-2", id="no JSON"),
+        pytest.param(b'{"a": "\xff"}', "invalid_json", "row-2", id="not UTF-8"),
+        pytest.param('{"a": NaN}', "invalid_json", "row-2", id="NaN"),
+        pytest.param("[1]", "invalid_request", "row-2", id="no object"),
+        pytest.param({"custom_id": "x", "messages": MESSAGES}, "invalid_request", "x", id="no model"),
+        pytest.param({"model": 5, "messages": MESSAGES}, "invalid_request", "row-2", id="model"),
+        pytest.param({"custom_id": "x", "model": "m"}, "invalid_request", "x", id="no messages"),
+        pytest.param({"model": "m", "messages": []}, "invalid_request", "row-2", id="empty messages"),
+        pytest.param({"model": "m", "messages": ["x"]}, "invalid_request", "row-2", id="no objects"),
+        pytest.param({"model": "m", "messages": [{}]}, "invalid_request", "row-2", id="no role"),
+        pytest.param(row("b", "x", temperature="hot"), "invalid_request", "x", id="a wrong type"),
+        pytest.param(row("b", "x", tools={}), "invalid_request", "x", id="tools"),
+        pytest.param(row("b", ["x"]), "invalid_request", "row-2", id="an id of a wrong type"),
+        pytest.param(row("b", True), "invalid_request", "row-2", id="an id that is true"),  # noqa: FBT003 - it is the id
+        pytest.param(batch_line(None), "invalid_request", "x", id="no body"),
+        pytest.param({"custom_id": "x", "url": "/v1/x"}, "invalid_request", "x", id="only a url"),
+        pytest.param(batch_line(row("b", None), method="GET"), "invalid_request", "x", id="GET"),
+        *[
+            pytest.param(batch_line(row("b", None), url=url), "invalid_request", "x", id=f"url {url}")
+            for url in ("https://evil.example/", "//evil", "v1/x", "/v1/../x", "/a//b", "/a\\b", "/@b", 5)
+        ],
+        pytest.param(row("b", "x", stream=True), "stream_not_supported", "x", id="stream"),
+        pytest.param(row("a"), "duplicate_custom_id", "row-2", id="the same row again"),
+        pytest.param(row("b", "a"), "duplicate_custom_id", "row-2", id="another row's id"),
+    ],
+)
+def test_bad_row(
+    job: Job, endpoint: Endpoint, line: Any, code: str, custom_id: str
+) -> None:
+    """A row that can't be sent gets an error that names its line; the others are sent."""
+    job.write([row("a"), line, row("c")])
+    assert job.run().code == 3
+    bad = [each for each in job.results() if each["batcher"]["row"] == 2]
+    assert len(bad) == 1
+    assert (outcome(bad[0]), bad[0]["custom_id"], bad[0]["response"]) == (code, custom_id, None)
+    assert bad[0]["error"]["message"].startswith("line 2: ")
+    assert (bad[0]["batcher"]["attempts"], job.totals()["errors"]) == (0, {code: 1})
+    assert endpoint.books.by_key == {"a": 1, "c": 1}
+    job.audit()
+    first = job.output.read_bytes()
+    assert job.run().code == 3
+    assert job.output.read_bytes() == first
+
+
+def test_row_too_large(job: Job, endpoint: Endpoint) -> None:
+    """A line over 64 MiB is passed over; the one after it is sent, under its own number."""
+    padding = " " * (64 * 1024 * 1024)
+    job.write([row("a"), json.dumps(row("b")) + padding, row("c", None)])
+    assert job.run().code == 3
+    assert job.codes() == {"a": "200", "row-2": "row_too_large", "row-3": "200"}
+    assert endpoint.books.by_key == {"a": 1, "c": 1}
+    job.audit()
+
+
+def test_strict_sends_nothing(job: Job, endpoint: Endpoint) -> None:
+    """--strict refuses a source with any bad row, names the first ones, and leaves no file."""
+    job.write([*rows(50), "{", row("r1"), row("s", stream=True)])
+    ran = job.run("--strict")
+    assert ran.code == 2
+    for words in ("3 rows", "invalid_json", "line 51", "duplicate_custom_id", "line 52", "line 53"):
+        assert words in ran.err
+    assert endpoint.books.attempts == 0
+    assert [path.name for path in job.folder.iterdir()] == ["in.jsonl"]
+    job.write(rows(50))
+    assert job.run("--strict").code == 0
+    job.audit()
+
+
+def test_check(job: Job, endpoint: Endpoint) -> None:
+    """`check` says what is bad, sends nothing and writes nothing."""
+    job.write([row("a"), "{"])
+    checked = job.invoke("check", str(job.source), "--json")
+    assert (checked.code, checked.totals["rows"], checked.totals["bad_rows"]) == (2, 2, 1)
+    job.write([row("a")])
+    assert job.invoke("check", str(job.source), "--json").code == 0
+    assert endpoint.books.attempts == 0
+    assert [path.name for path in job.folder.iterdir()] == ["in.jsonl"]
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
+def test_sources(job: Job, suffix: str) -> None:
+    """Plain, .gz and .zst are read alike; a BOM, CRLF and blank lines are tolerated but counted."""
+    content = b"\xef\xbb\xbf" + b"\r\n \n".join(json.dumps(each).encode() for each in rows(30))
+    if suffix == ".gz":
+        half = len(content) // 2
+        content = gzip.compress(content[:half]) + gzip.compress(content[half:])
+    elif suffix == ".zst":
+        content = pytest.importorskip("backports.zstd").compress(content)
+    job.source = job.folder / f"in.jsonl{suffix}"
+    job.source.write_bytes(content)
+    assert job.run().code == 0
+    assert job.result("r30")["batcher"]["row"] == 59
+    job.audit()
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_cut_source(job: Job, endpoint: Endpoint, suffix: str) -> None:
+    """A cut file stops with 8, keeping what was read; the whole file resumes."""
+    compressed = job.folder / f"in.jsonl{suffix}"
+    lines = as_lines(row(f"r{number}", pad=f"{number * 7919:x}" * 40) for number in range(400))
+    zstd = pytest.importorskip("backports.zstd")
+    whole = gzip.compress(lines) if suffix == ".gz" else zstd.compress(lines)
+    compressed.write_bytes(whole[:-9])
+    job.source = compressed
+    ran = job.run()
+    assert (ran.code, ran.totals["stop_reason"]) == (8, "storage"), ran.err
+    assert not job.output.exists()
+    before = endpoint.books.attempts
+    compressed.write_bytes(whole)
+    assert job.run().code == 0
+    assert endpoint.books.attempts == 400
+    assert before <= 400
+    job.audit()
+
+
+def test_no_gzip_at_all(job: Job) -> None:
+    """A source that is not what its name says stops with 8, and says so in a line."""
+    job.source = job.folder / "in.jsonl.gz"
+    job.write(rows(3))
+    ran = job.run()
+    assert ran.code == 8
+    assert "can't be read on" in ran.err
+
+
+def test_standard_input(job: Job, endpoint: Endpoint) -> None:
+    """Rows come from a pipe; to resume, the same rows are piped again."""
+    lines = as_lines(rows(6))
+    with job.process("--limit", "4", source="-") as first:
+        first.stdin.write(lines)
+        ran = first.wait()
+    assert (ran.code, ran.totals["request_counts"]["total"]) == (0, 4), ran.err
+    with job.process(source="-") as second:
+        second.stdin.write(lines)
+        ran = second.wait()
+    assert (ran.code, ran.totals["request_counts"]["total"]) == (0, 6), ran.err
+    assert endpoint.books.attempts == 6
+    job.audit()
+
+
+def test_sends_before_the_source_ends(job: Job, endpoint: Endpoint) -> None:
+    """Rows of a pipe are sent as they come."""
+    with job.process(source="-") as process:
+        process.stdin.write(as_lines(rows(2)))
+        process.stdin.flush()
+        endpoint.wait_until(lambda books: books.attempts == 2)
+        process.stdin.write(as_lines(rows(1, start=3)))
+        ran = process.wait()
+    assert ran.code == 0, ran.err
+    job.audit()
+
+
+def test_empty_source(job: Job) -> None:
+    """No rows are a complete job of none."""
+    job.write([])
+    assert job.run().code == 0
+    assert job.results() == []
+    job.audit()
+
+
+@pytest.mark.parametrize("flags", [[], ["--limit", "5"], ["--limit", "99"]])
+def test_limit(job: Job, endpoint: Endpoint, flags: list[str]) -> None:
+    """--limit N takes the first N rows, bad ones included."""
+    job.write([row("r1"), "{", *rows(8, start=3)])
+    assert job.run(*flags).code == 3
+    limit = min(int(flags[1]), 10) if flags else 10
+    assert len(job.results()) == limit
+    assert endpoint.books.attempts == limit - 1
+    job.audit()
+
+
+def test_ordered(job: Job, endpoint: Endpoint) -> None:
+    """--ordered publishes in input order, whatever came first."""
+    job.write([*rows(30), "{", row("u", None), row("r1")])
+    endpoint.on("r2", Does.WAIT)
+    job.watching = lambda progress: endpoint.release() if progress.done == 32 else None
+    assert job.run("--ordered").code == 3
+    numbers = [line["batcher"]["row"] for line in job.results()]
+    assert numbers == list(range(1, 34))
+    job.audit()
+
+
+# Job files
+
+
+def job_file(job: Job, text: str) -> str:
+    """Write a job file beside the source; return its path."""
+    path = job.folder / "job.toml"
+    path.write_text(f'source = "in.jsonl"\noutput = "out.jsonl"\n{text}')
+    return str(path)
+
+
+def run_file(job: Job, text: str, *flags: str) -> Ran:
+    """Run a job file against the endpoint."""
+    path = job_file(job, text)
+    return job.invoke("run", path, "--base-url", job.endpoint.url, "--json", *job.flags, *flags)
+
+
+def test_defaults(job: Job, endpoint: Endpoint) -> None:
+    """Defaults fill what a row leaves out; the row wins."""
+    job.write([{"messages": [{"role": "user", "content": "a"}]}, row("b", None, temperature=1)])
+    assert run_file(job, '[defaults]\nmodel = "d"\ntemperature = 0.5\n').code == 0
+    bodies = {seen.key: seen.body for seen in endpoint.books.seen}
+    assert (bodies["a"]["model"], bodies["a"]["temperature"]) == ("d", 0.5)
+    assert (bodies["b"]["model"], bodies["b"]["temperature"]) == ("m", 1)
+    job.audit()
+
+
+TEMPLATE = """
+id_field = "id"
+carry = ["label", "nothing"]
+[request]
+model = "m"
+messages = [{ role = "user", content = "{{ text }}" }]
+"""
+
+
+def test_template(job: Job, endpoint: Endpoint) -> None:
+    """Data rows fill the template; a missing field is that row's own fault."""
+    job.write(
+        [
+            {"id": 7, "text": "a <b> {{ c }}", "label": {"deep": [1]}},
+            {"id": "no text", "label": "x"},
+            {"text": "d", "model": "evil", "messages": "data"},
+            [1],
+        ]
+    )
+    assert run_file(job, TEMPLATE).code == 3
+    assert sorted(endpoint.books.keys) == ["a <b> {{ c }}", "d"]
+    assert all(set(seen.body) == {"model", "messages"} for seen in endpoint.books.seen)
+    assert job.result("7")["batcher"]["input"] == {"label": {"deep": [1]}}
+    assert job.codes() == {
+        "7": "200",
+        "no text": "invalid_request",
+        "row-3": "200",
+        "row-4": "invalid_request",
+    }
+    job.audit()
+
+
+def test_template_that_does_not_parse(job: Job, endpoint: Endpoint) -> None:
+    """A template that does not parse is refused before anything is sent or written."""
+    job.write([{"text": "a"}])
+    ran = run_file(job, TEMPLATE.replace("{{ text }}", "{{ text"))
+    assert ran.code == 2
+    assert "messages[0].content" in ran.err
+    assert not list(job.folder.glob("out*"))
+
+
+def test_files_are_private(job: Job, endpoint: Endpoint) -> None:
+    """Files are made 0600; an existing output keeps its mode."""
+    modes: set[int] = set()
+
+    def look(_: Seen) -> Say:
+        modes.update(stat.S_IMODE(path.stat().st_mode) for path in job.folder.glob("out*"))
+        return Say()
+
+    endpoint.always(look)
+    job.write(rows(3))
+    assert job.run().code == 0
+    assert modes == {0o600}
+    assert stat.S_IMODE(job.output.stat().st_mode) == 0o600
+    job.output.chmod(0o640)
+    job.write(rows(5))
+    assert job.run().code == 0
+    assert stat.S_IMODE(job.output.stat().st_mode) == 0o640
+    job.audit()
