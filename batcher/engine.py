@@ -221,9 +221,12 @@ class Engine:
         self._pushed += 1
         heapq.heappush(self._waiting, (now_s + wait_s, self._pushed, task))
         since_s = self._governor.outage_since(now_s)
-        if since_s is not None and self._outage_since_s is None:
+        if since_s is not None and since_s != self._outage_since_s:
             for _, _, waiting in self._waiting:
                 waiting.forgive(since_s)
+            for ready in self._ready.values():
+                for each in ready:
+                    each.forgive(since_s)
         self._outage_since_s = since_s
 
     def _wake_in(self, wait_s: float, now_s: float) -> None:

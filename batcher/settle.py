@@ -150,7 +150,7 @@ class Settler:
         if cause is Cause.THROTTLED:
             return self._weigh_throttled(task, verdict, now_s)
         task.throttled_since_s = None
-        if cause is Cause.STALE or self._excused(cause, now_s):
+        if cause is Cause.STALE or self._excused(task, cause, now_s):
             return verdict
         charged = (
             verdict if cause is Cause.OWN else charge(self._policy, verdict, charged=task.charged)
@@ -160,9 +160,13 @@ class Settler:
             task.outages_s = (*task.outages_s, now_s)
         return charged
 
-    def _excused(self, cause: Cause, now_s: float) -> bool:
-        """Whether a failure is the endpoint's alone: it is down."""
-        return cause is Cause.OUTAGE and self._governor.outage_since(now_s) is not None
+    def _excused(self, task: Task, cause: Cause, now_s: float) -> bool:
+        """Whether a failure is the endpoint's alone: it is down. So were those before it."""
+        since_s = self._governor.outage_since(now_s) if cause is Cause.OUTAGE else None
+        if since_s is None:
+            return False
+        task.forgive(since_s)
+        return True
 
     def _weigh_throttled(self, task: Task, verdict: Retry, now_s: float) -> Retry | Failed:
         """A refusal for rate is nobody's fault, but no row may be refused for ever.

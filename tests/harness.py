@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +24,18 @@ from batcher.cli.streams import SafeStream
 from batcher.records import Progress
 from tests.server import Endpoint
 
-__all__ = ["STOP_SIGNALS", "Job", "Process", "Ran", "as_lines", "lines_of", "outcome", "row", "rows"]
+__all__ = [
+    "STOP_SIGNALS",
+    "Job",
+    "Process",
+    "Ran",
+    "as_lines",
+    "lines_of",
+    "outcome",
+    "row",
+    "rows",
+    "wait_for",
+]
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -79,7 +91,11 @@ class Job:
 
     def _watch_for(self, mode: str, stream: SafeStream, **_: Any) -> LineWatch:
         del mode
-        return _Watch(stream, lambda progress: self.watching(progress))
+
+        def tell(progress: Progress) -> None:
+            self.watching(progress)
+
+        return _Watch(stream, tell)
 
     def write(self, lines: Iterable[Any]) -> None:
         """Write the source: dicts as JSON, texts and bytes as they are."""
@@ -145,6 +161,11 @@ class Job:
         """What became of each row: `200`, another status, or the code of its error."""
         return {line["custom_id"]: outcome(line) for line in self.results()}
 
+    def written(self) -> set[str]:
+        """The ids that have a whole result line in the journal."""
+        raws = self.partial.read_bytes().split(b"\n")[:-1]
+        return {json.loads(raw)["custom_id"] for raw in raws if raw.startswith(b'{"id":')}
+
     def audit(self, *, books: bool = True) -> None:
         """Check the output against itself, and the totals against the endpoint's books."""
         lines, totals = self.results(), self.totals()
@@ -195,6 +216,14 @@ class Process:
         """Wait for its end."""
         out, err = self._child.communicate(timeout=_PATIENCE_S)
         return Ran(self._child.returncode, _totals(out.decode()), err.decode())
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Poll a condition of files or processes, which tell nobody when they change."""
+    until_s = time.monotonic() + _PATIENCE_S
+    while not condition():
+        assert time.monotonic() < until_s, "it never came"
+        time.sleep(0.005)
 
 
 def as_lines(lines: Iterable[Any]) -> bytes:

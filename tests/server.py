@@ -245,11 +245,11 @@ class Endpoint:
         transport = request.transport
         assert transport is not None
         if move is Does.GARBAGE:
-            transport.write(b"\x00\x01 what is this\r\n\r\n")  # type: ignore[attr-defined]
+            transport.write(b"\x00\x01 what is this\r\n\r\n")
         if move is Does.RESET:
             peer = transport.get_extra_info("socket")
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            transport.abort()  # type: ignore[attr-defined]
+            transport.abort()
         transport.close()
         return web.Response()
 

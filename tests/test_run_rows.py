@@ -17,7 +17,13 @@ MESSAGES = [{"role": "user", "content": "x"}]
 
 def batch_line(body: Any, **fields: Any) -> dict[str, Any]:
     """A request line of OpenAI's Batch API."""
-    return {"custom_id": "x", "method": "POST", "url": "/v1/chat/completions", "body": body, **fields}
+    return {
+        "custom_id": "x",
+        "method": "POST",
+        "url": "/v1/chat/completions",
+        "body": body,
+        **fields,
+    }
 
 
 def test_shapes(job: Job, endpoint: Endpoint) -> None:
@@ -65,14 +71,14 @@ def test_names(job: Job) -> None:
             row("e", "row-4.2"),
             row("f", "row-4"),
             row("g", -1.5),
-            row("h", "é\"\\\n"),
+            row("h", 'é"\\\n'),
         ]
     )
     assert job.run().code == 0
     lines = sorted(job.results(), key=lambda line: line["batcher"]["row"])
     names = [line["custom_id"] for line in lines]
     assert names[0] == "17"
-    assert names[2:3] + names[4:] == ["row-2", "row-4.2", "row-4", "-1.5", "é\"\\\n"]
+    assert names[2:3] + names[4:] == ["row-2", "row-4.2", "row-4", "-1.5", 'é"\\\n']
     assert names[1].startswith("row-2")
     assert names[3].startswith("row-4")
     job.audit()
@@ -86,31 +92,46 @@ def test_names(job: Job) -> None:
         pytest.param(b'{"a": "\xff"}', "invalid_json", "row-2", id="not UTF-8"),
         pytest.param('{"a": NaN}', "invalid_json", "row-2", id="NaN"),
         pytest.param("[1]", "invalid_request", "row-2", id="no object"),
-        pytest.param({"custom_id": "x", "messages": MESSAGES}, "invalid_request", "x", id="no model"),
+        pytest.param(
+            {"custom_id": "x", "messages": MESSAGES}, "invalid_request", "x", id="no model"
+        ),
         pytest.param({"model": 5, "messages": MESSAGES}, "invalid_request", "row-2", id="model"),
         pytest.param({"custom_id": "x", "model": "m"}, "invalid_request", "x", id="no messages"),
-        pytest.param({"model": "m", "messages": []}, "invalid_request", "row-2", id="empty messages"),
-        pytest.param({"model": "m", "messages": ["x"]}, "invalid_request", "row-2", id="no objects"),
+        pytest.param(
+            {"model": "m", "messages": []}, "invalid_request", "row-2", id="empty messages"
+        ),
+        pytest.param(
+            {"model": "m", "messages": ["x"]}, "invalid_request", "row-2", id="no objects"
+        ),
         pytest.param({"model": "m", "messages": [{}]}, "invalid_request", "row-2", id="no role"),
         pytest.param(row("b", "x", temperature="hot"), "invalid_request", "x", id="a wrong type"),
         pytest.param(row("b", "x", tools={}), "invalid_request", "x", id="tools"),
         pytest.param(row("b", ["x"]), "invalid_request", "row-2", id="an id of a wrong type"),
-        pytest.param(row("b", True), "invalid_request", "row-2", id="an id that is true"),  # noqa: FBT003 - it is the id
+        pytest.param(row("b", True), "invalid_request", "row-2", id="an id that is true"),
         pytest.param(batch_line(None), "invalid_request", "x", id="no body"),
         pytest.param({"custom_id": "x", "url": "/v1/x"}, "invalid_request", "x", id="only a url"),
         pytest.param(batch_line(row("b", None), method="GET"), "invalid_request", "x", id="GET"),
         *[
-            pytest.param(batch_line(row("b", None), url=url), "invalid_request", "x", id=f"url {url}")
-            for url in ("https://evil.example/", "//evil", "v1/x", "/v1/../x", "/a//b", "/a\\b", "/@b", 5)
+            pytest.param(
+                batch_line(row("b", None), url=url), "invalid_request", "x", id=f"url {url}"
+            )
+            for url in (
+                "https://evil.example/",
+                "//evil",
+                "v1/x",
+                "/v1/../x",
+                "/a//b",
+                "/a\\b",
+                "/@b",
+                5,
+            )
         ],
         pytest.param(row("b", "x", stream=True), "stream_not_supported", "x", id="stream"),
         pytest.param(row("a"), "duplicate_custom_id", "row-2", id="the same row again"),
         pytest.param(row("b", "a"), "duplicate_custom_id", "row-2", id="another row's id"),
     ],
 )
-def test_bad_row(
-    job: Job, endpoint: Endpoint, line: Any, code: str, custom_id: str
-) -> None:
+def test_bad_row(job: Job, endpoint: Endpoint, line: Any, code: str, custom_id: str) -> None:
     """A row that can't be sent gets an error that names its line; the others are sent."""
     job.write([row("a"), line, row("c")])
     assert job.run().code == 3
