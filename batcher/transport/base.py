@@ -234,7 +234,8 @@ _NEVER_SENT: Final = frozenset(
 
 def _kind(error: Exception) -> FailureKind:
     match error:
-        case aiohttp.ClientConnectorDNSError() | aiohttp.InvalidURL():
+        # A name that can't even be asked for: numbers that are no address, a label too long.
+        case aiohttp.ClientConnectorDNSError() | aiohttp.InvalidURL() | UnicodeError():
             return FailureKind.DNS_ERROR
         case aiohttp.ClientSSLError() | ssl.SSLError():
             return FailureKind.TLS_ERROR
