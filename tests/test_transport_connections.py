@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -137,6 +138,34 @@ def test_unasked_bytes(driver: Driver, unasked: bytes) -> None:
     assert server.connections == 2 or isinstance(outcomes[1], Failure)
 
 
+def test_unasked_answer_later(driver: Driver) -> None:
+    """An answer that comes to an idle connection is never taken for the next row's."""
+    used, sent = threading.Event(), threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.request()
+        peer.send(answer(OK))
+        if peer.number == 1:
+            used.wait(10)
+            peer.send(answer(b'"stolen"'))
+            sent.set()
+        peer.wait_for_close()
+
+    async def twice(transport: BaseTransport) -> Any:
+        await ask(transport)
+        used.set()
+        await asyncio.to_thread(sent.wait, 10)
+        # It was sent; it may take some turns of the loop until it is read.
+        for _ in range(20):
+            await asyncio.sleep(0)
+        return await ask(transport)
+
+    with HostileServer(script) as server:
+        outcome = driver.run(twice, server.origin)
+    assert outcome.body == OK
+    assert server.connections == 2
+
+
 def test_abort(driver: Driver) -> None:
     """An abort ends every attempt at once; none of their connections is used again."""
 
@@ -151,6 +180,7 @@ def test_abort(driver: Driver) -> None:
         await server.wait_for_requests(10)
         transport.abort()
         outcomes = await asyncio.gather(*tasks)
+        assert await asyncio.to_thread(server.wait_until_alone)
         return [*outcomes, await ask(transport)]
 
     with HostileServer(script) as server:

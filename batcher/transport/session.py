@@ -13,6 +13,7 @@ import urllib.request
 from typing import Any, Final, Self
 
 import aiohttp
+from aiohttp.connector import Connection
 from yarl import URL
 
 from batcher.records import Failure, FailureKind, Reply
@@ -75,13 +76,26 @@ class SessionTransport(BaseTransport):
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Tells which tasks have a connection opened for them rather than one reused."""
+    """Tells which tasks have a connection opened for them, and reuses none that is odd."""
 
     def __init__(
         self, opening: set[asyncio.Task[Any]], opened: set[asyncio.Task[Any]], tls: Any
     ) -> None:
         super().__init__(limit=0, keepalive_timeout=KEEP_ALIVE_S, ssl=tls)
         self._opening, self._opened = opening, opened
+
+    async def connect(self, *arguments: Any, **options: Any) -> Connection:
+        """Give a connection; never one on which an answer has come that nobody asked for.
+
+        aiohttp would take that answer for the next request's.
+        """
+        task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]
+        while True:
+            connection = await super().connect(*arguments, **options)
+            protocol = connection.protocol
+            if task in self._opened or protocol is None or not protocol.should_close:
+                return connection
+            connection.close()
 
     async def _create_connection(self, *arguments: Any, **options: Any) -> Any:
         task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]

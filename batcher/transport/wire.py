@@ -20,7 +20,6 @@ import asyncio
 from typing import Any, Final, NamedTuple
 
 from aiohttp.http import HttpResponseParser, RawResponseMessage
-from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import StreamReader
 
 from batcher.records import FailureKind
@@ -111,7 +110,7 @@ class Wire(asyncio.Protocol):
         self.begun = True
         try:
             messages, upgraded, _ = self._parser.feed_data(data)
-        except (HttpProcessingError, ValueError):
+        except Exception:  # noqa: BLE001 - whatever the parser trips over is no answer
             had_head = self._head is not None
             self._fail(FailureKind.TRUNCATED if had_head else FailureKind.PROTOCOL_ERROR)
             return
@@ -211,7 +210,7 @@ class Wire(asyncio.Protocol):
         if clean:
             try:
                 self._parser.feed_eof()
-            except (HttpProcessingError, ValueError):
+            except Exception:  # noqa: BLE001 - as above
                 clean = False
         if clean and payload.is_eof():
             self._parts.append(payload.read_nowait())
