@@ -9,8 +9,8 @@ import zlib
 from typing import Any
 
 import pytest
-from driving import BODY, DRIVERS, KEY, PATH, Driver, ask
-from hostile import HostileServer, Peer, answer, chunked, repeat
+from tests.driving import BODY, DRIVERS, KEY, PATH, Driver, ask
+from tests.hostile import HostileServer, Peer, answer, chunked, repeat
 
 from batcher.records import Failure, FailureKind, Reply
 from batcher.transport.base import BaseTransport

@@ -9,8 +9,8 @@ from typing import Any
 
 import aiohttp
 import pytest
-from driving import BODY, DRIVERS, KEY, PATH, Driver, ask
-from hostile import HostileServer, answer, repeat
+from tests.driving import BODY, DRIVERS, KEY, PATH, Driver, ask
+from tests.hostile import HostileServer, answer, repeat
 
 from batcher.records import Reply
 from batcher.settings import target_url

@@ -11,8 +11,8 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
-from driving import DRIVERS, Driver, ask
-from hostile import HostileServer, answer, repeat
+from tests.driving import DRIVERS, Driver, ask
+from tests.hostile import HostileServer, answer, repeat
 
 from batcher.errors import StorageError
 from batcher.records import Failure, FailureKind

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from driving import DRIVERS, Driver, ask
-from hostile import HostileServer, Peer, answer
+from tests.driving import DRIVERS, Driver, ask
+from tests.hostile import HostileServer, Peer, answer
 
 from batcher.records import Failure, FailureKind, Reply
 from batcher.transport.base import BaseTransport

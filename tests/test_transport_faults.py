@@ -10,8 +10,8 @@ import zlib
 from typing import Any
 
 import pytest
-from driving import ANSWER, DRIVERS, PATH, Driver, ask
-from hostile import HostileServer, Peer, Script, answer, chunked, repeat
+from tests.driving import ANSWER, DRIVERS, PATH, Driver, ask
+from tests.hostile import HostileServer, Peer, Script, answer, chunked, repeat
 
 from batcher.records import Failure, FailureKind, Reply
 from batcher.transport.base import BaseTransport

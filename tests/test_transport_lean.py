@@ -7,8 +7,8 @@ import time
 from typing import Any
 
 import pytest
-from driving import DRIVERS, PATH, Driver, ask
-from hostile import HostileServer, Peer, answer, repeat
+from tests.driving import DRIVERS, PATH, Driver, ask
+from tests.hostile import HostileServer, Peer, answer, repeat
 
 from batcher.records import Failure, FailureKind
 from batcher.transport.base import BaseTransport

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import trustme
-from driving import BODY, DRIVERS, KEY, PROMPT, Driver, ask
-from hostile import HostileServer, Peer, Script, answer, chunked, repeat
+from tests.driving import BODY, DRIVERS, KEY, PROMPT, Driver, ask
+from tests.hostile import HostileServer, Peer, Script, answer, chunked, repeat
 
 from batcher.errors import UsageError
 from batcher.records import Failure, FailureKind, Reply

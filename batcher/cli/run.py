@@ -61,6 +61,7 @@ def _send(settings: Settings, watch: Watcher) -> Outcome:
     from batcher.job import run
 
     has_uvloop = sys.platform != "win32" and importlib.util.find_spec("uvloop") is not None
+
     async def work() -> Outcome:
         outcome = await run(settings, watch=watch)
         settle_signals()
