@@ -126,8 +126,7 @@ async def run(
     Args:
         settings: The job.
         watch: Told how it goes.
-        signals: Whether SIGINT, SIGTERM and SIGHUP stop it; only in the main thread. They are
-            ignored once it has ended.
+        signals: Whether SIGINT, SIGTERM and SIGHUP stop it; only in the main thread.
         switch: Stops it when thrown.
 
     Raises:
@@ -497,10 +496,7 @@ def _transport(settings: Settings, base_url: str) -> SessionTransport:
 def _obeyed(
     signals: Mapping[signal.Signals, tuple[StopReason, str]], switch: StopSwitch
 ) -> Iterator[None]:
-    """Let signals throw the switch; a second one makes it urgent.
-
-    Afterwards they stay ignored: how the run ended is settled, and only has to be told.
-    """
+    """Let signals throw the switch; a second one makes it urgent."""
     loop = asyncio.get_running_loop()
     heard_s = -math.inf
 
@@ -521,4 +517,3 @@ def _obeyed(
     finally:
         for number in heard:
             loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_IGN)

@@ -80,7 +80,7 @@ def test_links_lead_somewhere(document: str):
 
 
 def test_every_option_and_fault_of_the_sandbox_is_documented():
-    """The tables of `docs/sandbox.md` have the sandbox's flags, options and faults, and no others."""
+    """The tables of `docs/sandbox.md` have the sandbox's flags, options and faults, no others."""
     text = (ROOT / "docs" / "sandbox.md").read_text()
     flags, options, faults = re.split(r"^## .*$", text, flags=re.MULTILINE)
     first = r"^\| `([^`]+)`"

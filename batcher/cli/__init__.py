@@ -13,7 +13,7 @@ from typing import NoReturn, cast
 import click
 
 from batcher import __version__
-from batcher.cli.faults import run_safely, silence_libraries
+from batcher.cli.faults import own_process, run_safely, silence_libraries
 from batcher.cli.streams import open_standard_descriptors
 
 __all__ = ["COMMANDS", "group", "main"]
@@ -24,7 +24,10 @@ COMMANDS = {
     "run": ("batcher.cli.run", "Send a file of requests; write one result a row and the totals."),
     "check": ("batcher.cli.check", "Check every row of a source; send nothing."),
     "status": ("batcher.cli.status", "Say how a job stands: running, stopped or finished."),
-    "sandbox": ("batcher.cli.sandbox", "Serve an endpoint on this machine; it fails when asked to."),
+    "sandbox": (
+        "batcher.cli.sandbox",
+        "Serve an endpoint on this machine; it fails when asked to.",
+    ),
 }
 
 
@@ -63,6 +66,7 @@ def group() -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit with the code that the documentation promises."""
+    own_process()
     open_standard_descriptors()
     silence_libraries()
     sys.exit(run_safely(lambda: group.main(prog_name="batcher", standalone_mode=False)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -23,7 +24,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
-__all__ = ["EXIT_INTERRUPTED", "EXIT_USAGE", "debugging", "run_safely", "silence_libraries"]
+__all__ = [
+    "EXIT_INTERRUPTED",
+    "EXIT_USAGE",
+    "debugging",
+    "own_process",
+    "run_safely",
+    "settle_signals",
+    "silence_libraries",
+]
 
 EXIT_BUG = 1
 EXIT_USAGE = 2
@@ -31,6 +40,8 @@ EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
 _PACKAGE = Path(__file__).parents[1]
+
+_process_is_ours = False
 
 
 def debugging() -> bool:
@@ -121,6 +132,22 @@ def _tell_frames(error: BaseException) -> None:
 def _tell(*texts: str) -> None:
     for text in filter(None, texts):
         standard_error().line(f"batcher: {text}")
+
+
+def own_process() -> None:
+    """Say that nothing but a command runs in this process, from its start to its end."""
+    global _process_is_ours  # noqa: PLW0603 - it is the process's, as signals are
+    _process_is_ours = True
+
+
+def settle_signals() -> None:
+    """Ignore the signals that stop a run: it has ended, and how it did only has to be told.
+
+    Else one that comes a moment later would change the exit code of a published job.
+    """
+    if _process_is_ours:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
 
 
 def silence_libraries() -> None:

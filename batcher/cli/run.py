@@ -6,11 +6,11 @@ import importlib.util
 import json
 import os
 import sys
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from batcher.cli.faults import settle_signals
 from batcher.cli.inputs import settings_for, variable_notes
 from batcher.cli.options import GroupedCommand, settings_options
 from batcher.cli.progress import watch_for
@@ -61,9 +61,13 @@ def _send(settings: Settings, watch: Watcher) -> Outcome:
     from batcher.job import run
 
     has_uvloop = sys.platform != "win32" and importlib.util.find_spec("uvloop") is not None
-    return anyio.run(
-        partial(run, settings, watch=watch), backend_options={"use_uvloop": has_uvloop}
-    )
+
+    async def work() -> Outcome:
+        outcome = await run(settings, watch=watch)
+        settle_signals()
+        return outcome
+
+    return anyio.run(work, backend_options={"use_uvloop": has_uvloop})
 
 
 def _tell(outcome: Outcome, settings: Settings, errors: SafeStream) -> None:

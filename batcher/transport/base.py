@@ -1,19 +1,18 @@
-"""One attempt over aiohttp: bytes out, bytes in, every failure named.
+"""What every transport promises, and what those over aiohttp have in common.
 
-A transport sends and tells what came of it; it never raises for what an endpoint does. The origin
-is the base URL's, always: redirects are not followed and a row's path can't leave it. There is no
-queue in here, so nothing waits for a connection, and no timer per request: `sweep` looks over what
-is under way and ends what has taken too long.
+An attempt is made by the task that awaits `send`. When its time is up, `sweep` cancels that task's
+wait, and `send` turns the cancellation into a `Failure`: so there is one place that ends attempts,
+whatever they are waiting for, and no timer for each.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import io
 import ssl
 import time
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
@@ -25,25 +24,28 @@ from batcher import __version__
 from batcher.errors import StorageError, UsageError
 from batcher.records import Failure, FailureKind, Reply
 
-__all__ = ["MAX_ANSWER_BYTES", "SessionTransport", "Transport"]
+__all__ = ["KEEP_ALIVE_S", "MAX_ANSWER_BYTES", "BaseTransport", "Transport", "decoded"]
 
 # What the contract promises: a larger answer is `answer_too_large`.
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 
 # Below uvicorn's 5 s (which vLLM and many relays run on), so that we drop an idle connection before
 # the other side does. aiohttp keeps them for 15 s.
-_KEEP_ALIVE_S: Final = 4.0
+KEEP_ALIVE_S: Final = 4.0
 
-# aiohttp warns of larger bodies given as bytes; as a file it sends them in pieces.
-_LARGE_BODY_BYTES: Final = 1024 * 1024
+# A stale connection tells so within a round trip. One that ends later, ends because the endpoint
+# failed at this very request.
+_STALE_WITHIN_S: Final = 5.0
 
 # Jobs have a handful of paths; a source that names a new one in each row must not fill memory.
 _MOST_URLS: Final = 1024
 
+_GZIP: Final = b"\x1f\x8b"
+
+# Each member is one more copy of what is left; an answer has one, a file glued of several a few.
+_MOST_MEMBERS: Final = 16
+
 _NO_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE})
-_UNREACHABLE: Final = frozenset(
-    {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EADDRNOTAVAIL}
-)
 
 
 class Transport(Protocol):
@@ -67,14 +69,14 @@ class Transport(Protocol):
         """End all attempts under way; each returns a `Failure`."""
 
 
-class SessionTransport:
-    """A `Transport` over one `aiohttp.ClientSession`; an async context manager.
+class BaseTransport(ABC):
+    """A `Transport` that names the failures of aiohttp's parts; an async context manager.
 
     Args:
         resolve: Path of a row to absolute URL, always on the same origin.
         headers: Sent with every request, the key's among them.
         timeout_s: One attempt, from send to last byte.
-        connect_timeout_s: Opening a connection, TLS included.
+        connect_timeout_s: Opening a connection, name lookup and TLS included.
         ca_file: More certificate authorities to trust, in PEM.
         trust_env: Whether proxies are taken from the environment.
         max_bytes: The longest answer, decoded.
@@ -92,7 +94,6 @@ class SessionTransport:
         max_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
         self._resolve = resolve
-        self._urls: dict[str, URL] = {}
         self._headers = {
             "Content-Type": "application/json",
             "Accept": "application/json",
@@ -105,47 +106,46 @@ class SessionTransport:
         self._ca_file = ca_file
         self._trust_env = trust_env
         self._max_bytes = max_bytes
+        self._known: dict[str, Any] = {}
         # Attempts under way: who makes them, and when their time is up.
         self._due: dict[asyncio.Task[Any], float] = {}
         self._ended: dict[asyncio.Task[Any], FailureKind] = {}
+        # Attempts that wait for a connection to open, and those that had one opened.
+        self._opening: set[asyncio.Task[Any]] = set()
+        self._opened: set[asyncio.Task[Any]] = set()
 
-    async def __aenter__(self) -> Self:
-        self._connector = _Connector(
-            limit=0,
-            keepalive_timeout=_KEEP_ALIVE_S,
-            ssl=_tls(self._ca_file) if self._ca_file else True,
-        )
-        self._session = aiohttp.ClientSession(
-            connector=self._connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers=self._headers,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout_s),
-            auto_decompress=False,
-            trust_env=self._trust_env,
-        )
-        return self
+    @abstractmethod
+    async def __aenter__(self) -> Self: ...
 
-    async def __aexit__(self, *_: object) -> None:
-        await self._session.close()
+    @abstractmethod
+    async def __aexit__(self, *_: object) -> None: ...
+
+    @abstractmethod
+    async def _exchange(self, path: str, body: bytes, began_s: float) -> Reply | Failure:
+        """Make the attempt; what goes wrong is raised as aiohttp raises it, or returned."""
 
     async def send(self, path: str, body: bytes) -> Reply | Failure:
         """See `Transport`."""
         task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]
+        cancelled_before = task.cancelling()
         began_s = time.monotonic()
         self._due[task] = began_s + self._timeout_s
         try:
             return await self._exchange(path, body, began_s)
         except asyncio.CancelledError:
             kind = self._ended.pop(task, None)
-            if kind is None:
+            # Whoever else cancelled this task is obeyed.
+            if kind is None or task.uncancel() > cancelled_before:
                 raise
-            task.uncancel()
-            return self._failure(kind, began_s)
+            return self._failure(kind, began_s, sent=task not in self._opening)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return self._failed(error, task, began_s)
         finally:
             del self._due[task]
-            self._connector.fresh.discard(task)
+            self._opening.discard(task)
+            self._opened.discard(task)
+            if self._ended.pop(task, None) is not None:
+                task.uncancel()
 
     def sweep(self, now_s: float) -> None:
         """See `Transport`."""
@@ -158,74 +158,57 @@ class SessionTransport:
         for task in self._due:
             self._end(task, FailureKind.CANCELLED)
 
-    async def _exchange(self, path: str, body: bytes, began_s: float) -> Reply | Failure:
-        url = self._urls.get(path) or self._remember(path)
-        data: Any = body if len(body) <= _LARGE_BODY_BYTES else io.BytesIO(body)
-        async with self._session.post(url, data=data, allow_redirects=False) as response:
-            length = response.content_length
-            if length is not None and length <= self._max_bytes:
-                raw = await response.read()
-            else:
-                raw = await self._read_bounded(response)
-            headers = response.headers
-            decoded = _decoded(raw, headers.get("Content-Encoding"), self._max_bytes)
-            if isinstance(decoded, FailureKind):
-                return self._failure(decoded, began_s)
-            return Reply(response.status, headers, decoded, time.monotonic() - began_s)
-
-    async def _read_bounded(self, response: aiohttp.ClientResponse) -> bytes:
-        """Read an answer that did not say its length, up to one byte more than is allowed."""
-        parts, size = [], 0
-        while part := await response.content.readany():
-            parts.append(part)
-            size += len(part)
-            if size > self._max_bytes:
-                response.close()
-                break
-        return b"".join(parts)
-
-    def _remember(self, path: str) -> URL:
-        if len(self._urls) >= _MOST_URLS:
-            self._urls.clear()
-        url = self._urls[path] = URL(self._resolve(path), encoded=True)
-        return url
-
     def _end(self, task: asyncio.Task[Any], kind: FailureKind) -> None:
         if task not in self._ended:
             self._ended[task] = kind
             task.cancel()
 
+    def _url(self, path: str) -> URL:
+        return URL(self._resolve(path), encoded=True)
+
+    def _remember(self, path: str, value: Any) -> Any:
+        if len(self._known) >= _MOST_URLS:
+            self._known.clear()
+        self._known[path] = value
+        return value
+
+    def _tls(self) -> ssl.SSLContext | bool:
+        """Say whom to trust: what the system trusts, and what is in the `ca_file`."""
+        if self._ca_file is None:
+            return True
+        context = ssl.create_default_context()
+        try:
+            context.load_verify_locations(cafile=self._ca_file)
+        except (OSError, ssl.SSLError):
+            raise UsageError(
+                f"--ca-file {self._ca_file} can't be read as PEM certificates"
+            ) from None
+        return context
+
     def _failed(self, error: Exception, task: asyncio.Task[Any], began_s: float) -> Failure:
-        number = getattr(error, "errno", None)
-        if number in _NO_DESCRIPTORS:
+        if getattr(error, "errno", None) in _NO_DESCRIPTORS:
             raise StorageError(
                 "too many open files: lower --concurrency, or raise the limit (ulimit -n)"
             ) from None
         kind = _kind(error)
-        if kind is FailureKind.CONNECTION_RESET and task not in self._connector.fresh:
-            kind = FailureKind.STALE_CONNECTION
-        return self._failure(kind, began_s)
+        if kind is FailureKind.CONNECTION_RESET and not _had_begun(error):
+            kind = self._reset(task, began_s)
+        return self._failure(kind, began_s, sent=task not in self._opening)
 
-    def _failure(self, kind: FailureKind, began_s: float) -> Failure:
-        return Failure(kind, _WORDS[kind], time.monotonic() - began_s, kind not in _NEVER_SENT)
+    def _reset(self, task: asyncio.Task[Any], began_s: float) -> FailureKind:
+        """Name the end of a connection of which no byte of an answer had come."""
+        reused = task not in self._opened
+        if reused and time.monotonic() - began_s < _STALE_WITHIN_S:
+            return FailureKind.STALE_CONNECTION
+        return FailureKind.CONNECTION_RESET
 
-
-class _Connector(aiohttp.TCPConnector):
-    """Remembers which tasks had a connection opened for them rather than one reused."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.fresh: set[asyncio.Task[Any]] = set()
-
-    async def _create_connection(self, *arguments: Any, **options: Any) -> Any:
-        task = asyncio.current_task()
-        if task is not None:
-            self.fresh.add(task)
-        return await super()._create_connection(*arguments, **options)
+    def _failure(self, kind: FailureKind, began_s: float, *, sent: bool = True) -> Failure:
+        sent = sent and kind not in _NEVER_SENT
+        return Failure(kind, _WORDS[kind], time.monotonic() - began_s, sent)
 
 
 _WORDS: Final = {
-    FailureKind.CONNECTION_REFUSED: "the endpoint can't be reached: connection refused or no route",
+    FailureKind.CONNECTION_REFUSED: "no connection: refused, no route, or closed while it opened",
     FailureKind.CONNECT_TIMEOUT: "no connection within --connect-timeout",
     FailureKind.DNS_ERROR: "the endpoint's name can't be resolved",
     FailureKind.TLS_ERROR: "no trusted TLS connection: see --ca-file for a private authority",
@@ -235,7 +218,7 @@ _WORDS: Final = {
     FailureKind.BAD_ENCODING: "the answer can't be decompressed",
     FailureKind.TOO_LARGE: "the answer is larger than 64 MiB",
     FailureKind.TIMEOUT: "no whole answer within --timeout",
-    FailureKind.PROTOCOL_ERROR: "what came back is not HTTP",
+    FailureKind.PROTOCOL_ERROR: "what came back is not HTTP, or its headers are too large",
     FailureKind.CANCELLED: "broken off when the run stopped",
 }
 
@@ -251,13 +234,16 @@ _NEVER_SENT: Final = frozenset(
 
 def _kind(error: Exception) -> FailureKind:
     match error:
-        case aiohttp.ClientConnectorDNSError():
+        # A name that can't even be asked for: numbers that are no address, a label too long.
+        case aiohttp.ClientConnectorDNSError() | aiohttp.InvalidURL() | UnicodeError():
             return FailureKind.DNS_ERROR
         case aiohttp.ClientSSLError() | ssl.SSLError():
             return FailureKind.TLS_ERROR
-        case aiohttp.ConnectionTimeoutError():
+        case aiohttp.ConnectionTimeoutError() | TimeoutError():
             return FailureKind.CONNECT_TIMEOUT
-        case aiohttp.ClientConnectorError() if error.errno in _UNREACHABLE:
+        case aiohttp.ClientConnectorError() if error.errno == errno.ETIMEDOUT:
+            return FailureKind.CONNECT_TIMEOUT
+        case aiohttp.ClientConnectorError() | aiohttp.ClientHttpProxyError():
             return FailureKind.CONNECTION_REFUSED
         case aiohttp.ClientPayloadError():
             return FailureKind.TRUNCATED
@@ -267,32 +253,44 @@ def _kind(error: Exception) -> FailureKind:
             return FailureKind.PROTOCOL_ERROR
 
 
-def _decoded(raw: bytes, encoding: str | None, max_bytes: int) -> bytes | FailureKind:
+def _had_begun(error: Exception) -> bool:
+    """Whether a part of the answer's head had come."""
+    return isinstance(error, aiohttp.ServerDisconnectedError) and not (
+        error.message is None or isinstance(error.message, str)
+    )
+
+
+def decoded(raw: bytes, encoding: str | None, max_bytes: int) -> bytes | FailureKind:
     """Undo `Content-Encoding`, holding no more than `max_bytes` of what comes out."""
     if len(raw) > max_bytes:
         return FailureKind.TOO_LARGE
     name = encoding.strip().lower() if encoding else ""
-    if name in ("", "identity"):
+    if not raw or name in ("", "identity"):
         return raw
     if name not in ("gzip", "x-gzip", "deflate"):
         return FailureKind.BAD_ENCODING
     # 47: gzip or zlib by what the first bytes say. Some servers send bare deflate: -15.
     for window_bits in (47, -15) if name == "deflate" else (47,):
         try:
-            inflater = zlib.decompressobj(window_bits)
-            decoded = inflater.decompress(raw, max_bytes + 1)
-        except zlib.error:
+            text = _inflated(raw, window_bits, max_bytes)
+        except (zlib.error, EOFError):
             continue
-        if len(decoded) > max_bytes:
-            return FailureKind.TOO_LARGE
-        return decoded if inflater.eof else FailureKind.BAD_ENCODING
+        return FailureKind.TOO_LARGE if len(text) > max_bytes else text
     return FailureKind.BAD_ENCODING
 
 
-def _tls(ca_file: Path) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    try:
-        context.load_verify_locations(cafile=ca_file)
-    except (OSError, ssl.SSLError):
-        raise UsageError(f"--ca-file {ca_file} can't be read as PEM certificates") from None
-    return context
+def _inflated(raw: bytes, window_bits: int, max_bytes: int) -> bytes:
+    """Inflate up to one byte more than is allowed; a gzip file may have several members."""
+    text = b""
+    for _ in range(_MOST_MEMBERS):
+        inflater = zlib.decompressobj(window_bits)
+        text += inflater.decompress(raw, max_bytes + 1 - len(text))
+        if len(text) > max_bytes:
+            return text
+        if not inflater.eof:
+            raise EOFError
+        raw = inflater.unused_data
+        # What follows the last member is ignored, as gzip(1) does.
+        if not raw.startswith(_GZIP):
+            return text
+    raise EOFError

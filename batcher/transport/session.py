@@ -1,0 +1,114 @@
+"""The plain transport: one `aiohttp.ClientSession`, each of its settings chosen on purpose.
+
+It also serves where the lean one does not: through a proxy, and on an aiohttp that the lean one
+does not know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import time
+import urllib.request
+from typing import Any, Final, Self
+
+import aiohttp
+from aiohttp.connector import Connection
+from yarl import URL
+
+from batcher.records import Failure, FailureKind, Reply
+from batcher.transport.base import KEEP_ALIVE_S, BaseTransport, decoded
+
+__all__ = ["SessionTransport", "proxy_for"]
+
+# aiohttp warns of larger bodies given as bytes; as a file it sends them in pieces.
+_LARGE_BODY_BYTES: Final = 1024 * 1024
+
+
+class SessionTransport(BaseTransport):
+    """See `BaseTransport`."""
+
+    async def __aenter__(self) -> Self:
+        tls = self._tls()
+        proxy = proxy_for(self._url("/")) if self._trust_env else None
+        self._session = aiohttp.ClientSession(
+            connector=_Connector(self._opening, self._opened, tls),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=self._headers,
+            timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_timeout_s),
+            auto_decompress=False,
+            # Not `trust_env`: that asks the environment, and a netrc file, at every request.
+            proxy=proxy,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+
+    async def _exchange(self, path: str, body: bytes, began_s: float) -> Reply | Failure:
+        url = self._known.get(path) or self._remember(path, self._url(path))
+        data: Any = body if len(body) <= _LARGE_BODY_BYTES else io.BytesIO(body)
+        async with self._session.post(url, data=data, allow_redirects=False) as response:
+            length = response.content_length
+            if length is None:
+                raw = await self._read_bounded(response)
+            elif length <= self._max_bytes:
+                raw = await response.read()
+            else:
+                response.close()
+                return self._failure(FailureKind.TOO_LARGE, began_s)
+            headers = response.headers
+            text = decoded(raw, headers.get("Content-Encoding"), self._max_bytes)
+            if isinstance(text, FailureKind):
+                return self._failure(text, began_s)
+            return Reply(response.status, headers, text, time.monotonic() - began_s)
+
+    async def _read_bounded(self, response: aiohttp.ClientResponse) -> bytes:
+        """Read an answer that did not say its length, up to one byte more than is allowed."""
+        parts, size = [], 0
+        while part := await response.content.readany():
+            parts.append(part)
+            size += len(part)
+            if size > self._max_bytes:
+                response.close()
+                break
+        return b"".join(parts)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Tells which tasks have a connection opened for them, and reuses none that is odd."""
+
+    def __init__(
+        self, opening: set[asyncio.Task[Any]], opened: set[asyncio.Task[Any]], tls: Any
+    ) -> None:
+        super().__init__(limit=0, keepalive_timeout=KEEP_ALIVE_S, ssl=tls)
+        self._opening, self._opened = opening, opened
+
+    async def connect(self, *arguments: Any, **options: Any) -> Connection:
+        """Give a connection; never one on which an answer has come that nobody asked for.
+
+        aiohttp would take that answer for the next request's.
+        """
+        task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]
+        while True:
+            connection = await super().connect(*arguments, **options)
+            protocol = connection.protocol
+            if task in self._opened or protocol is None or not protocol.should_close:
+                return connection
+            connection.close()
+
+    async def _create_connection(self, *arguments: Any, **options: Any) -> Any:
+        task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]
+        self._opening.add(task)
+        self._opened.add(task)
+        protocol = await super()._create_connection(*arguments, **options)
+        self._opening.discard(task)
+        return protocol
+
+
+def proxy_for(url: URL) -> URL | None:
+    """Say which proxy the environment names for requests to `url`, if any."""
+    proxy = urllib.request.getproxies().get(url.scheme)
+    if not proxy or urllib.request.proxy_bypass(url.host or ""):
+        return None
+    return URL(proxy if "://" in proxy else f"http://{proxy}")

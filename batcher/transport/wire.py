@@ -1,0 +1,256 @@
+"""One connection of the lean transport: a request out, an answer in, then the next.
+
+The protocol has three states: idle (no question), asking (a question waits for its answer) and
+closed. `ask` writes a whole request and returns a future; the future's result is a whole answer, or
+why there is none. A connection is used again only if nothing about it is odd: the answer was
+complete, the other side did not say that it closes, the request was all written, and not a byte
+came that nobody had asked for (it could be taken for the next row's answer).
+
+The parser is aiohttp's, which is llhttp: it finds the end of an answer, and refuses what is no
+HTTP. It keeps the parts of a body in a `StreamReader`; they are taken out after every read, so that
+nothing grows in there and reading never has to be paused.
+
+It is made anew for every answer: half an answer that came unasked must not be continued by the next
+one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final, NamedTuple
+
+from aiohttp.http import HttpResponseParser, RawResponseMessage
+from aiohttp.streams import StreamReader
+
+from batcher.records import FailureKind
+
+__all__ = ["Answer", "Wire", "new_parser"]
+
+# aiohttp's ClientSession has the same: what is larger is no head of an honest answer.
+_MAX_LINE_BYTES: Final = 8190
+_MAX_HEADERS: Final = 128
+
+# From here on, copying the body to send it in one piece costs more than a second system call.
+_LARGE_BODY_BYTES: Final = 64 * 1024
+
+_SWITCHING: Final = 101
+_LAST_INTERIM: Final = 199
+
+
+class Answer(NamedTuple):
+    """An answer as it came: its head parsed, its body not yet decompressed."""
+
+    head: RawResponseMessage
+    body: bytes
+
+
+class Wire(asyncio.Protocol):
+    """One connection; made by aiohttp's connector, which calls what has no underscore.
+
+    Args:
+        loop: The running loop.
+        max_bytes: The longest body, as it comes.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, max_bytes: int) -> None:
+        self._loop = loop
+        self._max_bytes = max_bytes
+        self.transport: asyncio.Transport | None = None
+        # aiohttp's `Connection`, which must be told when it is over.
+        self.connection: Any = None
+        self.idle_since_s = 0.0
+        self.reusable = False
+        # Whether a byte of the present answer has come.
+        self.begun = False
+        self._waiter: asyncio.Future[Answer | FailureKind] | None = None
+        self._parser: Any = None
+        self._head: RawResponseMessage | None = None
+        self._payload: StreamReader | None = None
+        self._parts: list[bytes] = []
+        self._closed: asyncio.Future[None] | None = None
+        self._lost = False
+
+    def ask(self, head: bytes, body: bytes) -> asyncio.Future[Answer | FailureKind]:
+        """Send a request over an idle connection."""
+        transport = self.transport
+        waiter: asyncio.Future[Answer | FailureKind] = self._loop.create_future()
+        if transport is None:
+            waiter.set_result(FailureKind.CONNECTION_RESET)
+            return waiter
+        self._waiter = waiter
+        self._parser = new_parser(self, self._loop)
+        self.begun = self.reusable = False
+        if len(body) < _LARGE_BODY_BYTES:
+            transport.write(head + body)
+        else:
+            transport.write(head)
+            transport.write(body)
+        return waiter
+
+    def is_open(self) -> bool:
+        """Whether it can be asked."""
+        return self.transport is not None and not self.transport.is_closing()
+
+    def drop(self) -> None:
+        """Close it at once, whatever is under way."""
+        self._waiter = None
+        self.abort()
+
+    # What the loop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        self.transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        if self._waiter is None:
+            self.abort()
+            return
+        self.begun = True
+        try:
+            messages, upgraded, _ = self._parser.feed_data(data)
+        except Exception:  # noqa: BLE001 - whatever the parser trips over is no answer
+            had_head = self._head is not None
+            self._fail(FailureKind.TRUNCATED if had_head else FailureKind.PROTOCOL_ERROR)
+            return
+        odd = upgraded
+        for head, payload in messages:
+            if self._head is not None:
+                odd = True
+            elif head.code > _LAST_INTERIM or head.code == _SWITCHING:
+                self._head, self._payload = head, payload
+        if self._payload is not None:
+            self._take(odd=odd)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        self.transport = None
+        self._lost = True
+        if self._closed is not None and not self._closed.done():
+            self._closed.set_result(None)
+        if self._waiter is not None:
+            self._end_of_stream(clean=exc is None)
+        self._parser = None
+        self._part()
+
+    # What aiohttp's connector calls, and its parser.
+
+    @property
+    def closed(self) -> asyncio.Future[None] | None:
+        """Done once the connection is closed; None when it was closed before anyone asked."""
+        if self._closed is None and not self._lost:
+            self._closed = self._loop.create_future()
+        return self._closed
+
+    @property
+    def should_close(self) -> bool:
+        """Whether it is of no use any more."""
+        return not self.reusable
+
+    def is_connected(self) -> bool:
+        """Whether it can be asked."""
+        return self.is_open()
+
+    def close(self) -> None:
+        """Close it."""
+        if self.transport is not None:
+            self.transport.close()
+            self.transport = None
+
+    def abort(self) -> None:
+        """Close it without a farewell."""
+        self.reusable = False
+        if self.transport is not None:
+            self.transport.abort()
+            self.transport = None
+        self._part()
+
+    def pause_reading(self) -> None:
+        """Not needed: what has come is taken at once."""
+
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002 - aiohttp's
+        """Not needed: reading is never paused."""
+
+    def _take(self, *, odd: bool) -> None:
+        """Take what has come of the body; it may be all."""
+        payload = self._payload
+        assert payload is not None
+        assert self._head is not None
+        part = payload.read_nowait()
+        if payload.is_eof():
+            body = b"".join((*self._parts, part)) if self._parts else part
+            self._finish(body, odd=odd)
+            return
+        if part:
+            self._parts.append(part)
+        if payload.total_bytes > self._max_bytes or (_content_length(self._head) > self._max_bytes):
+            self._fail(FailureKind.TOO_LARGE)
+
+    def _finish(self, body: bytes, *, odd: bool) -> None:
+        head, transport = self._head, self.transport
+        assert head is not None
+        self.reusable = (
+            not odd
+            and not head.should_close
+            and transport is not None
+            and transport.get_write_buffer_size() == 0
+        )
+        if len(body) > self._max_bytes:
+            self._tell(FailureKind.TOO_LARGE)
+        else:
+            self._tell(Answer(head, body))
+
+    def _end_of_stream(self, *, clean: bool) -> None:
+        """The other side has closed: the end of an answer without a length, or else too early."""
+        payload = self._payload
+        if payload is None:
+            self._tell(FailureKind.CONNECTION_RESET)
+            return
+        if clean:
+            try:
+                self._parser.feed_eof()
+            except Exception:  # noqa: BLE001 - as above
+                clean = False
+        if clean and payload.is_eof():
+            self._parts.append(payload.read_nowait())
+            self._finish(b"".join(self._parts), odd=True)
+        else:
+            self._tell(FailureKind.TRUNCATED)
+
+    def _fail(self, kind: FailureKind) -> None:
+        self._tell(kind)
+        self.abort()
+
+    def _tell(self, outcome: Answer | FailureKind) -> None:
+        waiter = self._waiter
+        self._waiter = self._head = self._payload = self._parser = None
+        self._parts = []
+        if waiter is not None and not waiter.done():
+            waiter.set_result(outcome)
+
+    def _part(self) -> None:
+        """Let aiohttp's connector forget this connection."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.close()
+
+
+def new_parser(protocol: Any, loop: asyncio.AbstractEventLoop) -> Any:
+    """Make a parser for one answer, set as aiohttp's session sets its own."""
+    return HttpResponseParser(
+        protocol,
+        loop,
+        2**30,
+        max_line_size=_MAX_LINE_BYTES,
+        max_field_size=_MAX_LINE_BYTES,
+        max_headers=_MAX_HEADERS,
+        response_with_body=True,
+        read_until_eof=True,
+        auto_decompress=False,
+    )
+
+
+def _content_length(head: RawResponseMessage) -> int:
+    text = head.headers.get("Content-Length", "")
+    return int(text) if text.isdecimal() else 0

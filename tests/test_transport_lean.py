@@ -1,0 +1,74 @@
+"""What the lean transport does by itself that aiohttp's session does elsewhere, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+from tests.driving import DRIVERS, PATH, Driver, ask
+from tests.hostile import HostileServer, Peer, answer, repeat
+
+from batcher.records import Failure, FailureKind
+from batcher.transport.base import BaseTransport
+
+OK = b'{"ok": true}'
+
+pytestmark = pytest.mark.parametrize("driver", DRIVERS[1:])
+
+
+def test_idle_for_long(driver: Driver) -> None:
+    """A connection that was idle for long is closed by the sweep, a young one is kept."""
+
+    async def idle(transport: BaseTransport) -> list[int]:
+        await asyncio.gather(*(ask(transport) for _ in range(3)))
+        transport.sweep(time.monotonic() + 3)
+        await ask(transport)
+        count = server.connections
+        transport.sweep(time.monotonic() + 5)
+        assert await asyncio.to_thread(server.wait_until_alone)
+        await ask(transport)
+        return [count, server.connections]
+
+    with HostileServer(repeat(answer(OK))) as server:
+        assert driver.run(idle, server.origin) == [3, 4]
+
+
+def test_reset_at_the_end(driver: Driver) -> None:
+    """An answer without a length that ends by a reset is not taken for whole."""
+
+    def script(peer: Peer) -> None:
+        peer.request()
+        peer.send(answer(OK, length=None)[:-3])
+        peer.stopping.wait(0.05)
+        peer.reset()
+
+    with HostileServer(script) as server:
+        outcome = driver.ask(server.origin)
+    assert isinstance(outcome, Failure)
+    assert outcome.kind is FailureKind.TRUNCATED
+
+
+def test_unasked_at_once(driver: Driver) -> None:
+    """A server that speaks first is not asked anything."""
+
+    def script(peer: Peer) -> None:
+        peer.send(b"220 mail ready\r\n")
+        peer.wait_for_close()
+
+    with HostileServer(script) as server:
+        outcome = driver.ask(server.origin)
+    assert isinstance(outcome, Failure)
+    assert outcome.kind in {FailureKind.CONNECTION_RESET, FailureKind.PROTOCOL_ERROR}
+
+
+def test_no_line_end_in_a_head(driver: Driver) -> None:
+    """Nothing that a path may hold adds a line to the head of a request."""
+
+    async def send(transport: BaseTransport) -> Any:
+        return await transport.send(f"{PATH}\r\nX-More: 1", b"{}")
+
+    with HostileServer(repeat(answer(OK))) as server:
+        driver.run(send, server.origin)
+    assert not any(b"\r\nX-More" in request.head for request in server.requests)
