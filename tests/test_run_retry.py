@@ -218,7 +218,7 @@ HOSTILE_ANSWERS = {
     "surrogate": b'{"choices": [{"x": "\\ud800"}]}',
     "not UTF-8": b'{"choices": [{"x": "\xff"}]}',
     "nul": b'{"choices": [{"x": "\\u0000"}]}',
-    "ours": b'{"choices": [{}], "x": ",\\"batcher\\":{", "batcher": {"row": 1}, "id": "batch_req_1"}',
+    "ours": b'{"id":"batch_req_1","choices":[{}],"batcher":{"row":1}}',
     "usage text": b'{"choices": [{}], "usage": "many"}',
     "usage signs": b'{"choices": [{}], "usage": {"prompt_tokens": -1, "completion_tokens": null}}',
     "usage huge": b'{"choices": [{}], "usage": {"prompt_tokens": 1e300}}',
