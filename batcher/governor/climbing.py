@@ -181,10 +181,9 @@ class Climbing:
             self._down, self._step = True, len(STEPS) - 1
         may_fall = self._size > 1 and (queue > QUEUE_RATIO or self._rest == REST_MOST)
         may_rise = self._size < self._most
-        if self._down and not may_fall and may_rise:
-            self._down = False
-        elif not self._down and not may_rise and may_fall:
-            self._down = True
+        may = (may_rise, may_fall)
+        if may[not self._down] and not may[self._down]:
+            self._down, self._step = not self._down, 0
         if not (may_fall if self._down else may_rise):
             self._look_on(tally, now_s)
             return
