@@ -31,14 +31,15 @@ GROWTH_LEAST = 1.5
 EVEN = 1.25
 # It is overload when throughput grew by less than the root of what the size grew by, and in any
 # case when the round took twice as long: the climb finds what else there is at less risk. Few
-# answers are a poor measure: the time of n exponential latencies is off by 2.5 / sqrt(n) once
-# in fifty rounds.
+# answers are a poor measure: the time of n exponential latencies is off by 1.5 / sqrt(n) once
+# in ten rounds.
 SLOWER_MOST = 2.0
-SLOWER_NOISE = 2.5
+SLOWER_NOISE = 1.5
 # A round cut short is taken to need the time that the rest would take at its pace, up to so many
 # times what it took: answers of equal length come all at once.
 LATE_MOST = 4.0
-# Rounds that took no longer than this times those before were borne with ease.
+# Rounds that took no longer than this times those before were borne with ease; only they are what
+# later ones are measured by.
 EASE = 1.5
 # A verdict from fewer requests than this is tried once more, by TCP's pace.
 ENOUGH = 16
@@ -115,7 +116,7 @@ class Opening:
             return self._overloaded(slower)
         if slower <= EASE:
             self._borne = self._size
-        self._average(took_s)
+            self._average(took_s)
         self.floor_s = min(self.floor_s, tally.sum_s / max(1, tally.answers))
         if self._size >= self._ceiling:
             self.over = True
