@@ -38,9 +38,10 @@ ANSWERS_LEAST = 10
 # A base is looked at for two rounds, and for at least this many answers.
 BASE_ROUNDS = 2
 BASE_ANSWERS_LEAST = 16
-# A look does not count before this many of its own mean latencies have passed since the change: the
-# requests that the change slowed down must be among those that answered.
-SETTLED = 1.5
+# A look begins so many mean latencies after a change, and does not count if it began before
+# SETTLED of those that it found itself: by then most answers are to requests that felt the change.
+WARM = 1.5
+SETTLED = 1.2
 # A step that brought this share of what it could: the endpoint is far from its best, go faster.
 FAR_SHARE = 0.7
 # Latency this many times the lowest seen: go down first, and far.
@@ -121,14 +122,16 @@ class Climbing:
             if in_flight <= self._now():
                 self._phase = Phase.WARM
                 self._changed_s = now_s
-                tally.reset(now_s, from_seq=self._from_seq, due_s=now_s + (self.mean_s or 0.0))
+                tally.reset(
+                    now_s, from_seq=self._from_seq, due_s=now_s + WARM * (self.mean_s or 0.0)
+                )
         elif self._phase is Phase.WARM:
             self._look_on(tally, now_s)
         elif not used:
             self._idle(tally, now_s)
         else:
             look = tally.look(self._now(), now_s)
-            if now_s - self._changed_s < SETTLED * look.mean_s:
+            if tally.began_s - self._changed_s < SETTLED * look.mean_s:
                 self._look_on(tally, now_s)
             elif self._trial is None:
                 self._base_seen(look, tally, now_s)
@@ -181,10 +184,9 @@ class Climbing:
             self._down, self._step = True, len(STEPS) - 1
         may_fall = self._size > 1 and (queue > QUEUE_RATIO or self._rest == REST_MOST)
         may_rise = self._size < self._most
-        if self._down and not may_fall and may_rise:
-            self._down = False
-        elif not self._down and not may_rise and may_fall:
-            self._down = True
+        may = (may_rise, may_fall)
+        if may[not self._down] and not may[self._down]:
+            self._down, self._step = not self._down, 0
         if not (may_fall if self._down else may_rise):
             self._look_on(tally, now_s)
             return

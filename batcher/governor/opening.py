@@ -25,18 +25,21 @@ SPREAD = 0.25
 # The slowest quarter of a long-tailed endpoint must not hold a round up.
 ROUND_SHARE = 0.75
 # A round that takes longer than those before has met a limit: the next may grow by this factor
-# over the square of how much longer, so that the best size is not left behind by far.
+# over the square of how much longer, so that the best size is not left behind by far. A quarter
+# longer is what the noise of small rounds makes.
 GROWTH_LEAST = 1.5
+EVEN = 1.25
 # It is overload when throughput grew by less than the root of what the size grew by, and in any
 # case when the round took twice as long: the climb finds what else there is at less risk. Few
-# answers are a poor measure: the time of n exponential latencies is off by 2.5 / sqrt(n) once
-# in fifty rounds.
+# answers are a poor measure: the time of n exponential latencies is off by 1.5 / sqrt(n) once
+# in ten rounds.
 SLOWER_MOST = 2.0
-SLOWER_NOISE = 2.5
+SLOWER_NOISE = 1.5
 # A round cut short is taken to need the time that the rest would take at its pace, up to so many
 # times what it took: answers of equal length come all at once.
 LATE_MOST = 4.0
-# Rounds that took no longer than this times those before were borne with ease.
+# Rounds that took no longer than this times those before were borne with ease; only they are what
+# later ones are measured by.
 EASE = 1.5
 # A verdict from fewer requests than this is tried once more, by TCP's pace.
 ENOUGH = 16
@@ -93,14 +96,18 @@ class Opening:
             from_seq=next_seq,
             from_first=True,
             due_answers=math.ceil(ROUND_SHARE * self._size),
-            due_s=(math.inf if self.round_s is None else now_s + self._spread_s() + self._most_s()),
+            due_s=(
+                math.inf
+                if self.round_s is None
+                else now_s + self._spread_s() + self._most_s() * self._turnover()
+            ),
         )
 
     def judge(self, tally: Tally, now_s: float, *, used: bool) -> int:
         """End a round; return the window's size from now on."""
         if not used:
             return self._size
-        took_s = max(now_s - tally.began_s - self._spread_s(), 1e-6)
+        took_s = max(now_s - tally.began_s - self._spread_s(), 1e-6) / self._turnover()
         late = math.ceil(ROUND_SHARE * self._size) / max(1, tally.answers)
         slower = (
             took_s * min(LATE_MOST, max(1.0, late)) / max(self.round_s or took_s, ROUND_LEAST_S)
@@ -109,12 +116,12 @@ class Opening:
             return self._overloaded(slower)
         if slower <= EASE:
             self._borne = self._size
-        self._average(took_s)
+            self._average(took_s)
         self.floor_s = min(self.floor_s, tally.sum_s / max(1, tally.answers))
         if self._size >= self._ceiling:
             self.over = True
             return self._size
-        growth = max(GROWTH_LEAST, self._growth / max(1.0, slower) ** 2)
+        growth = max(GROWTH_LEAST, self._growth / max(1.0, slower / EVEN) ** 2)
         self._before = self._size
         self._size = min(self._ceiling, math.ceil(self._size * growth))
         return self._size
@@ -129,6 +136,15 @@ class Opening:
     def _spread_s(self) -> float:
         """How much longer a round takes for having its sends spread."""
         return 0.0 if self.round_s is None else ROUND_SHARE * self._size / self.per_s
+
+    def _turnover(self) -> float:
+        """How many times the time in flight a round takes by the way it begins.
+
+        Where the window grew by `g`, only the share 1 - 1 / g of the round leaves at once; the rest
+        leaves as the requests of the round before come back.
+        """
+        growth = self._size / self._before
+        return 1.0 + max(0.0, 1.0 - (1.0 - ROUND_SHARE) * growth) if self._rounds else 1.0
 
     def _average(self, took_s: float) -> None:
         """Average the rounds' times, each by its number of requests."""
