@@ -25,7 +25,7 @@ from batcher.codec import RowParser
 from batcher.daemon import in_daemon
 from batcher.endpoints import find, serve
 from batcher.engine import Engine
-from batcher.errors import BatcherError, StorageError
+from batcher.errors import BatcherError, StorageError, UsageError
 from batcher.feed import Feed
 from batcher.governor import Governor, Limits
 from batcher.journal import Journal, Lock, Paths, RunNote, ScanHalted
@@ -41,7 +41,7 @@ from batcher.settings import Settings, target_url
 from batcher.settle import Settler
 from batcher.source import Source
 from batcher.stop import StopSwitch
-from batcher.transport import SessionTransport, Transport
+from batcher.transport import BaseTransport, Transport, open_transport
 
 __all__ = ["BrokenOffError", "InterruptedRunError", "Outcome", "Watch", "run"]
 
@@ -134,6 +134,9 @@ async def run(
         OutputLockedError: Another run holds the output.
         StorageError: Files failed before anything was sent.
     """
+    if settings.max_cost_usd is not None:
+        # Better no run than one that only seems to be bounded.
+        raise UsageError("--max-cost can't be kept yet: nothing was sent; leave it out to run")
     switch = switch or StopSwitch()
     paths = Paths(settings.output)
     paths.check()
@@ -292,7 +295,7 @@ class _Run:
                 self._log(f"starting the endpoint {self._known.name}")
                 served = serve(self._known, settings.endpoint_options)
                 base_url = await stack.enter_async_context(served)
-            transport = await stack.enter_async_context(_transport(settings, base_url))
+            transport = await stack.enter_async_context(self._transport(base_url))
             engine = Engine(
                 feed=feed,
                 governor=governor,
@@ -312,6 +315,26 @@ class _Run:
                 plan=plan,
             )
             await self._work(engine, monitor, transport)
+
+    def _transport(self, base_url: str) -> BaseTransport:
+        settings = self._settings
+        headers = dict(settings.headers)
+        if settings.api_key is not None:
+            bearer = settings.auth_header.lower() == "authorization"
+            key = f"Bearer {settings.api_key}" if bearer else settings.api_key
+            headers[settings.auth_header] = key
+        transport, note = open_transport(
+            settings.transport,
+            resolve=partial(target_url, base_url),
+            headers=headers,
+            timeout_s=settings.timeout_s,
+            connect_timeout_s=settings.connect_timeout_s,
+            ca_file=settings.ca_file,
+            trust_env=settings.trust_env,
+        )
+        if note:
+            self._log(note)
+        return transport
 
     async def _work(self, engine: Engine, monitor: Monitor, transport: Transport) -> None:
         done = anyio.Event()
@@ -475,21 +498,6 @@ def _open_files_for(concurrency: int) -> int:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return max(1, min(concurrency, soft - _OTHER_FILES))
-
-
-def _transport(settings: Settings, base_url: str) -> SessionTransport:
-    headers = dict(settings.headers)
-    if settings.api_key is not None:
-        bearer = settings.auth_header.lower() == "authorization"
-        headers[settings.auth_header] = f"Bearer {settings.api_key}" if bearer else settings.api_key
-    return SessionTransport(
-        resolve=partial(target_url, base_url),
-        headers=headers,
-        timeout_s=settings.timeout_s,
-        connect_timeout_s=settings.connect_timeout_s,
-        ca_file=settings.ca_file,
-        trust_env=settings.trust_env,
-    )
 
 
 @contextmanager

@@ -155,7 +155,8 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("trust_env", BOOLEAN, "Use the proxies that the environment names", _WHERE),
     Option(
-        "transport", choice("session"), "What carries the requests", _WHERE,
+        "transport", choice("lean", "session"),
+        "What carries the requests: lean costs less, session is plain aiohttp", _WHERE,
     ),
     Option(
         "model_file", PATH, "With the endpoint local: the GGUF file of another model",
@@ -200,7 +201,7 @@ OPTIONS: tuple[Option, ...] = (
         _STOP, otherwise="the timeout", field="drain_s",
     ),
     Option(
-        "max_cost", MONEY, "The whole job never spends more; resumable",
+        "max_cost", MONEY, "The whole job never spends more; resumable (refused for now: not there yet)",
         _STOP, otherwise="none", field="max_cost_usd",
     ),
     Option(

@@ -87,7 +87,7 @@ class Settings:
     prune: bool = False
     fresh: bool = False
     durability: str = "fsync"
-    transport: str = "session"
+    transport: str = "lean"
     endpoint_options: Mapping[str, Any] = field(default_factory=dict)
     answer: Mapping[str, Any] = field(default_factory=dict)
     progress: str = "auto"
