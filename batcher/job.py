@@ -512,8 +512,9 @@ def _obeyed(
         nonlocal heard_s
         now_s = time.monotonic()
         if now_s - heard_s > _ECHO_S:
+            # A deadline may have thrown the switch: only a second signal is urgent.
+            switch.urgent = switch.urgent or heard_s > -math.inf
             heard_s = now_s
-            switch.urgent = switch.urgent or switch.thrown
             switch.throw(reason, text)
 
     # What the caller had ignored (nohup) stays ignored.

@@ -201,7 +201,8 @@ OPTIONS: tuple[Option, ...] = (
         _STOP, otherwise="the timeout", field="drain_s",
     ),
     Option(
-        "max_cost", MONEY, "The whole job never spends more; resumable (refused for now: not there yet)",
+        "max_cost", MONEY,
+        "The whole job never spends more; resumable (refused for now: not there yet)",
         _STOP, otherwise="none", field="max_cost_usd",
     ),
     Option(
