@@ -41,7 +41,7 @@ from batcher.settings import Settings, target_url
 from batcher.settle import Settler
 from batcher.source import Source
 from batcher.stop import StopSwitch
-from batcher.transport import SessionTransport, Transport
+from batcher.transport import BaseTransport, Transport, open_transport
 
 __all__ = ["BrokenOffError", "InterruptedRunError", "Outcome", "Watch", "run"]
 
@@ -292,7 +292,10 @@ class _Run:
                 self._log(f"starting the endpoint {self._known.name}")
                 served = serve(self._known, settings.endpoint_options)
                 base_url = await stack.enter_async_context(served)
-            transport = await stack.enter_async_context(_transport(settings, base_url))
+            made, note = _transport(settings, base_url)
+            if note:
+                self._log(note)
+            transport = await stack.enter_async_context(made)
             engine = Engine(
                 feed=feed,
                 governor=governor,
@@ -477,12 +480,13 @@ def _open_files_for(concurrency: int) -> int:
     return max(1, min(concurrency, soft - _OTHER_FILES))
 
 
-def _transport(settings: Settings, base_url: str) -> SessionTransport:
+def _transport(settings: Settings, base_url: str) -> tuple[BaseTransport, str]:
     headers = dict(settings.headers)
     if settings.api_key is not None:
         bearer = settings.auth_header.lower() == "authorization"
         headers[settings.auth_header] = f"Bearer {settings.api_key}" if bearer else settings.api_key
-    return SessionTransport(
+    return open_transport(
+        settings.transport,
         resolve=partial(target_url, base_url),
         headers=headers,
         timeout_s=settings.timeout_s,
