@@ -9,11 +9,11 @@ import zlib
 from typing import Any
 
 import pytest
-from tests.driving import BODY, DRIVERS, KEY, PATH, Driver, ask
-from tests.hostile import HostileServer, Peer, answer, chunked, repeat
 
 from batcher.records import Failure, FailureKind, Reply
 from batcher.transport.base import BaseTransport
+from tests.driving import BODY, DRIVERS, KEY, PATH, Driver, ask
+from tests.hostile import HostileServer, Peer, answer, chunked, repeat
 
 OK = b'{"ok": true}'
 PRETTY = b'{\n  "ok": true,\r\n  "text": "\xc3\xa9"\n}\n'

@@ -9,14 +9,14 @@ from typing import Any
 
 import aiohttp
 import pytest
-from tests.driving import BODY, DRIVERS, KEY, PATH, Driver, ask
-from tests.hostile import HostileServer, answer, repeat
 
 from batcher.records import Reply
 from batcher.settings import target_url
 from batcher.transport import SessionTransport, open_transport
 from batcher.transport.base import BaseTransport
 from batcher.transport.lean import LeanTransport
+from tests.driving import BODY, DRIVERS, KEY, PATH, Driver, ask
+from tests.hostile import HostileServer, answer, repeat
 
 OK = b'{"ok": true}'
 

@@ -11,12 +11,12 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
-from tests.driving import DRIVERS, Driver, ask
-from tests.hostile import HostileServer, answer, repeat
 
 from batcher.errors import StorageError
 from batcher.records import Failure, FailureKind
 from batcher.transport.base import BaseTransport
+from tests.driving import DRIVERS, Driver, ask
+from tests.hostile import HostileServer, answer, repeat
 
 OK = b'{"ok": true}'
 

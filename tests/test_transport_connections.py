@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.driving import DRIVERS, Driver, ask
-from tests.hostile import HostileServer, Peer, answer
 
 from batcher.records import Failure, FailureKind, Reply
 from batcher.transport.base import BaseTransport
+from tests.driving import DRIVERS, Driver, ask
+from tests.hostile import HostileServer, Peer, answer
 
 OK = b'{"ok": true}'
 

@@ -10,11 +10,11 @@ import zlib
 from typing import Any
 
 import pytest
-from tests.driving import ANSWER, DRIVERS, PATH, Driver, ask
-from tests.hostile import HostileServer, Peer, Script, answer, chunked, repeat
 
 from batcher.records import Failure, FailureKind, Reply
 from batcher.transport.base import BaseTransport
+from tests.driving import ANSWER, DRIVERS, PATH, Driver, ask
+from tests.hostile import HostileServer, Peer, Script, answer, chunked, repeat
 
 OK = b'{"ok": true}'
 TOLD = b'{"answer": "%b"}' % ANSWER.encode()

@@ -7,11 +7,11 @@ import time
 from typing import Any
 
 import pytest
-from tests.driving import DRIVERS, PATH, Driver, ask
-from tests.hostile import HostileServer, Peer, answer, repeat
 
 from batcher.records import Failure, FailureKind
 from batcher.transport.base import BaseTransport
+from tests.driving import DRIVERS, PATH, Driver, ask
+from tests.hostile import HostileServer, Peer, answer, repeat
 
 OK = b'{"ok": true}'
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import trustme
-from tests.driving import BODY, DRIVERS, KEY, PROMPT, Driver, ask
-from tests.hostile import HostileServer, Peer, Script, answer, chunked, repeat
 
 from batcher.errors import UsageError
 from batcher.records import Failure, FailureKind, Reply
 from batcher.transport.base import BaseTransport
+from tests.driving import BODY, DRIVERS, KEY, PROMPT, Driver, ask
+from tests.hostile import HostileServer, Peer, Script, answer, chunked, repeat
 
 OK = b'{"ok": true}'
 LONG_AGO = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
