@@ -13,7 +13,17 @@ from batcher.answers import NOT_JSON
 from batcher.codec import encode_attempt, encode_result
 from batcher.journal import Journal
 from batcher.journal.index import DONE, FAILED
-from batcher.records import BadRow, Failure, Reply, Result, Row, RowError, Spend, Usage
+from batcher.records import (
+    NOTHING_SPENT,
+    BadRow,
+    Failure,
+    Reply,
+    Result,
+    Row,
+    RowError,
+    Spend,
+    Usage,
+)
 from batcher.retry.refusals import SUCCESSES
 from batcher.roster import Member
 from batcher.task import Task
@@ -21,8 +31,6 @@ from batcher.task import Task
 __all__ = ["Clerk", "Pricer", "timestamp"]
 
 Pricer = Callable[[str, Usage, float], Decimal | None]
-
-_NO_SPEND = Spend()
 
 # Names under which endpoints send the id of a request.
 _REQUEST_ID = ("x-request-id", "request-id", "x-oneapi-request-id", "apim-request-id")
@@ -50,22 +58,19 @@ class Clerk:
         self._second_text = ""
 
     def spend(self, row: Row, outcome: Reply | Failure, usage: Usage | None) -> Spend:
-        """Say what one attempt cost, and count it. What never left was none."""
+        """Say what one attempt cost. What never left was none."""
         if usage is not None:
             cost = self._price(row.model, usage, time.time())
-            spend = Spend(1, 0, usage, cost, cost is None)
-        elif isinstance(outcome, Failure):
-            spend = Spend(1, 1) if outcome.sent else _NO_SPEND
-        else:
-            spend = Spend(1, int(outcome.status in SUCCESSES))
-        self._ledger.add_spend(row.model, spend)
-        return spend
+            return Spend(1, 0, usage, cost, cost is None)
+        if isinstance(outcome, Failure):
+            return Spend(1, 1) if outcome.sent else NOTHING_SPENT
+        return Spend(1, int(outcome.status in SUCCESSES))
 
     def earlier(self, member: Member) -> Spend:
         """Say what a row had cost before this run; its old result, if it has one, is taken back."""
         kept = self._state.reopen(member.entry)
         if kept is None:
-            return _NO_SPEND
+            return NOTHING_SPENT
         assert isinstance(member.row, Row)
         if kept.model != member.row.model:
             self._ledger.remove_spend(kept.model, kept.spend)
@@ -82,7 +87,7 @@ class Clerk:
         message: str = "",
         extra: bytes = b"",
     ) -> None:
-        """Write the result of a row whose attempts have been counted.
+        """Write the result of a row.
 
         Args:
             answer: The body as parsed, or `NOT_JSON`.
@@ -94,7 +99,9 @@ class Clerk:
             status, request_id = outcome.status, _request_id(outcome)
             body = _json_text(outcome.body, answer)
         refused = status is not None and status not in SUCCESSES
-        result = self._result(task, outcome)._replace(
+        result = self._result(
+            task,
+            outcome,
             status=status,
             request_id=request_id,
             body=body,
@@ -103,7 +110,7 @@ class Clerk:
             carry=task.row.carry,
             extra=extra,
         )
-        self._write(task.member, result)
+        self._write(task.member, result, task.last_spend)
 
     def refuse(self, member: Member) -> None:
         """Write the error result of a row that can't be sent."""
@@ -125,18 +132,31 @@ class Clerk:
             code=bad.code,
             finished_at=self._now(),
             latency_s=0.0,
-            spend=kept.spend if kept else _NO_SPEND,
+            spend=kept.spend if kept else NOTHING_SPENT,
         )
-        self._write(member, result)
+        self._write(member, result, NOTHING_SPENT)
 
     def note_attempt(self, task: Task, outcome: Reply | Failure) -> None:
         """Write down an attempt whose row has no result yet; one that never left cost nothing."""
-        if isinstance(outcome, Failure) and not outcome.sent:
+        if not task.last_spend.attempts:
             return
+        self._ledger.add_spend(task.row.model, task.last_spend)
         line = encode_attempt(self._result(task, outcome))
         self._journal.append(line, task.member.entry, task.row.line, terminal=False)
 
-    def _result(self, task: Task, outcome: Reply | Failure) -> Result:
+    def _result(
+        self,
+        task: Task,
+        outcome: Reply | Failure,
+        *,
+        status: int | None = None,
+        request_id: str = "",
+        body: bytes = b"",
+        error: RowError | None = None,
+        code: str = "",
+        carry: bytes = b"",
+        extra: bytes = b"",
+    ) -> Result:
         row = task.row
         return Result(
             line=row.line,
@@ -145,17 +165,20 @@ class Clerk:
             request_hash=row.request_hash,
             model=row.model,
             endpoint=self._endpoint,
-            status=None,
-            request_id="",
-            body=b"",
-            error=None,
-            code="",
+            status=status,
+            request_id=request_id,
+            body=body,
+            error=error,
+            code=code,
             finished_at=self._now(),
             latency_s=outcome.latency_s,
-            spend=task.spend or _NO_SPEND,
+            spend=task.spend or NOTHING_SPENT,
+            carry=carry,
+            extra=extra,
         )
 
-    def _write(self, member: Member, result: Result) -> None:
+    def _write(self, member: Member, result: Result, spend: Spend) -> None:
+        """Queue a result's line; of its spend, `spend` is not in the ledger yet."""
         self._serial += 1
         line = encode_result(result, serial=f"{self._run}{self._serial:08x}")
         self._journal.append(line, member.entry, result.line, terminal=True)
@@ -164,7 +187,7 @@ class Clerk:
             model=result.model,
             succeeded=not failed,
             error_code=result.code,
-            spend=_NO_SPEND,
+            spend=spend,
         )
         self._state.index.flags[member.entry] |= DONE | FAILED if failed else DONE
 

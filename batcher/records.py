@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 from enum import Enum, StrEnum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 __all__ = [
+    "NOTHING_SPENT",
     "BadRow",
     "Failure",
     "FailureKind",
@@ -73,6 +74,9 @@ class Spend(NamedTuple):
             cost,
             self.unpriced or other.unpriced,
         )
+
+
+NOTHING_SPENT: Final = Spend()
 
 
 class Row(NamedTuple):

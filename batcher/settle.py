@@ -98,8 +98,7 @@ class Settler:
         )
         usage = verdict.usage if isinstance(verdict, Accept) else read_usage(answer, family)
         self._tell_governor(task, outcome, verdict, now_s, usage.total_tokens if usage else None)
-        spend = self._clerk.spend(task.row, outcome, usage)
-        task.spend = spend if task.spend is None else task.spend.plus(spend)
+        task.add_spend(self._clerk.spend(task.row, outcome, usage))
         if isinstance(verdict, Accept):
             self._refusal = None
             self._accept(task, outcome, answer, family)

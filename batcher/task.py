@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from batcher.governor import Lane, Permit
-from batcher.records import Row, Spend
+from batcher.records import NOTHING_SPENT, Row, Spend
 from batcher.roster import Member
 
 __all__ = ["Task"]
@@ -16,6 +16,7 @@ class Task:
         tokens: What its next attempt is expected to use, for the governor's reservation.
         permit: The governor's leave for the attempt under way.
         spend: All that the row has cost in this job; None before its first attempt.
+        last_spend: What its last attempt cost; the ledger learns of it with the row's next line.
         charged: Attempts that count towards `max_attempts`.
         outages_s: When those of the charged failed that an outage may explain.
         stale: Attempts in a row that found their connection stale.
@@ -26,6 +27,7 @@ class Task:
         "charged",
         "fresh",
         "lane",
+        "last_spend",
         "member",
         "outages_s",
         "permit",
@@ -43,11 +45,17 @@ class Task:
         self.tokens = tokens
         self.permit: Permit | None = None
         self.spend: Spend | None = None
+        self.last_spend = NOTHING_SPENT
         self.charged = 0
         self.fresh = True
         self.stale = 0
         self.outages_s: tuple[float, ...] = ()
         self.throttled_since_s: float | None = None
+
+    def add_spend(self, spend: Spend) -> None:
+        """Add what an attempt cost."""
+        self.last_spend = spend
+        self.spend = spend if self.spend is None else self.spend.plus(spend)
 
     def forgive(self, since_s: float) -> None:
         """Take back what was charged for failures since then: the endpoint was down."""

@@ -7,13 +7,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 JOBS = Path(__file__).parent.parent / "jobs"
 
 
-def run(name: str, folder: Path, *flags: str) -> tuple[str, list[dict]]:
+def run(name: str, folder: Path, *flags: str) -> tuple[str, list[dict[str, Any]]]:
     """Run a copy of a job in a process of its own; return what it said, and its output."""
     job = folder / name
     shutil.copytree(JOBS / name, job, ignore=shutil.ignore_patterns("output"))
