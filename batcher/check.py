@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from batcher.checks import Checker
 from batcher.codec import RowParser
+from batcher.engine.plan import make_plan
+from batcher.engine.roster import Roster
 from batcher.journal import State
-from batcher.plan import make_plan
 from batcher.records import BadRow
-from batcher.roster import Roster
 from batcher.settings import Settings
 from batcher.source import Source
 

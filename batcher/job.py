@@ -20,27 +20,27 @@ import anyio
 
 from batcher import __version__
 from batcher.checks import AnswerRule, Checker
-from batcher.clerk import Clerk, timestamp
 from batcher.codec import RowParser
-from batcher.daemon import in_daemon
 from batcher.endpoints import find, serve
-from batcher.engine import Engine
+from batcher.engine.clerk import Clerk, timestamp
+from batcher.engine.daemon import in_daemon
+from batcher.engine.feed import Feed
+from batcher.engine.monitor import Monitor, status_object
+from batcher.engine.plan import Plan, make_plan, require_same_job
+from batcher.engine.pool import Pool
+from batcher.engine.roster import Roster
+from batcher.engine.settle import Settler
+from batcher.engine.stop import StopSwitch
 from batcher.errors import BatcherError, StorageError, UsageError
-from batcher.feed import Feed
 from batcher.governor import Governor, Limits
 from batcher.journal import Journal, Lock, Paths, RunNote, ScanHalted
 from batcher.journal.index import DONE, SEEN
-from batcher.monitor import Monitor, status_object
-from batcher.plan import Plan, make_plan, require_same_job
 from batcher.pricing import load_pricer
 from batcher.records import Progress, StopReason
 from batcher.report.labels import agreement
 from batcher.retry import RetryPolicy
-from batcher.roster import Roster
 from batcher.settings import Settings, target_url
-from batcher.settle import Settler
 from batcher.source import Source
-from batcher.stop import StopSwitch
 from batcher.transport import BaseTransport, Transport, open_transport
 
 __all__ = ["BrokenOffError", "InterruptedRunError", "Outcome", "Watch", "run"]
@@ -296,7 +296,7 @@ class _Run:
                 served = serve(self._known, settings.endpoint_options)
                 base_url = await stack.enter_async_context(served)
             transport = await stack.enter_async_context(self._transport(base_url))
-            engine = Engine(
+            pool = Pool(
                 feed=feed,
                 governor=governor,
                 transport=transport,
@@ -307,14 +307,14 @@ class _Run:
                 concurrency=concurrency,
             )
             monitor = Monitor(
-                engine=engine,
+                pool=pool,
                 feed=feed,
                 governor=governor,
                 journal=journal,
                 switch=switch,
                 plan=plan,
             )
-            await self._work(engine, monitor, transport)
+            await self._work(pool, monitor, transport)
 
     def _transport(self, base_url: str) -> BaseTransport:
         settings = self._settings
@@ -336,21 +336,21 @@ class _Run:
             self._log(note)
         return transport
 
-    async def _work(self, engine: Engine, monitor: Monitor, transport: Transport) -> None:
+    async def _work(self, pool: Pool, monitor: Monitor, transport: Transport) -> None:
         done = anyio.Event()
         journal = monitor.journal
         async with anyio.create_task_group() as group:
             # The list of prices takes longer to load than the first answer to come.
             group.start_soon(in_daemon, self._pricer.warm)
             group.start_soon(journal.commit_until, done)
-            group.start_soon(self._tick, engine, monitor, transport, done)
-            await engine.run()
+            group.start_soon(self._tick, pool, monitor, transport, done)
+            await pool.run()
             done.set()
             journal.wake()
         self._show(monitor.progress())
 
     async def _tick(
-        self, engine: Engine, monitor: Monitor, transport: Transport, done: anyio.Event
+        self, pool: Pool, monitor: Monitor, transport: Transport, done: anyio.Event
     ) -> None:
         """Look after the run until it is done: times, limits, what it shows."""
         drained_s = math.inf
@@ -365,7 +365,7 @@ class _Run:
                 drained_s = now_s + (self._settings.timeout_s if drain_s is None else drain_s)
             if self._switch.urgent or now_s >= drained_s:
                 transport.abort()
-            engine.wake()
+            pool.wake()
             self._show(monitor.progress())
 
     def _notice(self, monitor: Monitor, now_s: float) -> None:

@@ -364,7 +364,7 @@ def test_help_imports_little() -> None:
         "from batcher.cli import main\n"
         "try: main()\n"
         "except SystemExit as e: assert e.code == 0\n"
-        "heavy = {'aiohttp', 'rich', 'anyio', 'orjson', 'batcher.job', 'batcher.engine'}\n"
+        "heavy = {'aiohttp', 'rich', 'anyio', 'orjson', 'batcher.job', 'batcher.engine.pool'}\n"
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)\n"
     )
     for args in (["--help"], ["run", "--help"]):

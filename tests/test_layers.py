@@ -13,11 +13,9 @@ ROOT = Path(__file__).parent.parent / "batcher"
 LAYERS = (
     {"cli"},
     {"job", "check", "status"},
-    {"monitor", "report"},
+    {"report", "endpoints"},
     {"engine"},
-    {"settle", "endpoints"},
-    {"task", "clerk", "feed", "plan", "roster"},
-    {"transport", "journal", "source", "daemon", "stop"},
+    {"transport", "journal", "source"},
     {"codec"},
     {"retry", "governor", "ledger", "pricing", "checks", "settings", "template", "answers"},
     {"usage", "spend"},
@@ -26,8 +24,20 @@ LAYERS = (
 )
 DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 
+# The same within the engine, the one room that knows most of the others.
+ENGINE = (
+    {"monitor"},
+    {"pool"},
+    {"settle"},
+    {"clerk", "feed"},
+    {"task", "plan"},
+    {"roster"},
+    {"stop", "daemon"},
+)
+ENGINE_DEPTH = {name: depth for depth, names in enumerate(ENGINE) for name in names}
+
 # From `codec` down, but for the two places that open the user's files.
-PURE = {name for names in LAYERS[7:] for name in names}
+PURE = {name for names in LAYERS[LAYERS.index({"codec"}) :] for name in names}
 OPENS_FILES = {"settings/jobfile.py", "pricing/load.py"}
 IMPURE_MODULES = {
     *(
@@ -96,6 +106,17 @@ def test_pure_rooms_touch_nothing(path: Path):
     assert "open" not in called
 
 
+@pytest.mark.parametrize("name", sorted(ENGINE_DEPTH))
+def test_imports_run_downwards_in_the_engine(name: str):
+    """Within the engine, too, no module imports from one above it."""
+    for found in imported(ROOT / "engine" / f"{name}.py"):
+        parts = found.split(".")
+        if parts[:2] == ["batcher", "engine"] and len(parts) > 2:
+            assert ENGINE_DEPTH[name] < ENGINE_DEPTH[parts[2]], f"{name} imports {found}"
+
+
 def test_every_room_has_a_layer():
     """A new room must find its place."""
     assert {room(p) for p in FILES if not room(p).startswith("__")} == set(DEPTH)
+    modules = {p.stem for p in (ROOT / "engine").glob("*.py")} - {"__init__"}
+    assert modules == set(ENGINE_DEPTH)

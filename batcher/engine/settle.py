@@ -15,14 +15,14 @@ import orjson
 
 from batcher.answers import NOT_JSON, Family, family_of, read_usage
 from batcher.checks import Checker
-from batcher.clerk import Clerk
+from batcher.engine.clerk import Clerk
+from batcher.engine.stop import StopSwitch
+from batcher.engine.task import Task
 from batcher.governor import Governor, Outcome
 from batcher.records import Failure, FailureKind, Reply, StopReason
 from batcher.retry import Accept, Cause, Retry, RetryPolicy, Stop, Verdict, charge, decide
 from batcher.retry import Final as Failed
 from batcher.retry.hints import rate_headers
-from batcher.stop import StopSwitch
-from batcher.task import Task
 
 __all__ = ["Settler"]
 

@@ -18,18 +18,18 @@ from typing import Final
 
 import anyio
 
-from batcher.clerk import Clerk
+from batcher.engine.clerk import Clerk
+from batcher.engine.feed import Feed
+from batcher.engine.settle import Settler
+from batcher.engine.stop import StopSwitch
+from batcher.engine.task import Task
 from batcher.errors import StorageError
-from batcher.feed import Feed
 from batcher.governor import Governor, Outcome, Permit
 from batcher.journal import Journal
 from batcher.records import BadRow, Failure, StopReason
-from batcher.settle import Settler
-from batcher.stop import StopSwitch
-from batcher.task import Task
 from batcher.transport import Transport
 
-__all__ = ["Engine"]
+__all__ = ["Pool"]
 
 # Rows that are read ahead while those before them, of other models, may not leave yet.
 _MOST_READY: Final = 256
@@ -42,7 +42,7 @@ _TOKENS_PER_BYTE: Final = 0.25
 _LEARNING: Final = 0.02
 
 
-class Engine:
+class Pool:
     """Works a feed off.
 
     Args:

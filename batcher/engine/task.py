@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from batcher.engine.roster import Member
 from batcher.governor import Lane, Permit
 from batcher.records import NOTHING_SPENT, Row, Spend
-from batcher.roster import Member
 
 __all__ = ["Task"]
 

@@ -11,6 +11,8 @@ import orjson
 
 from batcher.answers import NOT_JSON
 from batcher.codec import encode_attempt, encode_result
+from batcher.engine.roster import Member
+from batcher.engine.task import Task
 from batcher.journal import Journal
 from batcher.journal.index import DONE, FAILED
 from batcher.records import (
@@ -25,8 +27,6 @@ from batcher.records import (
     Usage,
 )
 from batcher.retry.refusals import SUCCESSES
-from batcher.roster import Member
-from batcher.task import Task
 
 __all__ = ["Clerk", "Pricer", "timestamp"]
 

@@ -11,11 +11,11 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from batcher.engine.roster import Roster
 from batcher.errors import UsageError
 from batcher.journal import State
 from batcher.journal.index import DONE, PAID, SEEN
 from batcher.records import BadRow
-from batcher.roster import Roster
 from batcher.source import Source
 
 __all__ = ["Plan", "make_plan", "require_same_job"]

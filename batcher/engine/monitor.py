@@ -9,15 +9,15 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Final
 
-from batcher.clerk import timestamp
-from batcher.engine import Engine
-from batcher.feed import Feed
+from batcher.engine.clerk import timestamp
+from batcher.engine.feed import Feed
+from batcher.engine.plan import Plan
+from batcher.engine.pool import Pool
+from batcher.engine.stop import StopSwitch
 from batcher.governor import Governor
 from batcher.journal import Journal
-from batcher.plan import Plan
 from batcher.records import Hold, Progress
 from batcher.spend import spend_json
-from batcher.stop import StopSwitch
 
 __all__ = ["Monitor", "status_object"]
 
@@ -30,7 +30,7 @@ _WINDOW_S: Final = 10.0
 class Monitor:
     """Looks at the parts of a run and says how it goes."""
 
-    engine: Engine
+    pool: Pool
     feed: Feed
     governor: Governor
     journal: Journal
@@ -59,8 +59,8 @@ class Monitor:
             done=done,
             failed=failed,
             resumed=self._resumed,
-            retrying=self.engine.retrying,
-            in_flight=self.engine.in_flight,
+            retrying=self.pool.retrying,
+            in_flight=self.pool.in_flight,
             window=self.governor.window,
             rows_per_s=rows_per_s,
             tokens_per_min=tokens_per_s * 60,

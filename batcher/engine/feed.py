@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import anyio
 
-from batcher.daemon import in_daemon
+from batcher.engine.daemon import in_daemon
+from batcher.engine.plan import Plan
+from batcher.engine.roster import Member, Roster
 from batcher.errors import StorageError
-from batcher.plan import Plan
-from batcher.roster import Member, Roster
 from batcher.source import Line, Source
 
 __all__ = ["Feed"]
