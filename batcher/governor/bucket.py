@@ -1,8 +1,8 @@
 """A token bucket that paces: small burst, debt allowed, refunds kept.
 
-A request takes its amount when the level reaches the smaller of the amount and the bucket, and the
-level may go below zero. So a request larger than the whole bucket leaves as soon as the bucket is
-full, and the average still holds. What was reserved and not used is given back in full, above the
+A request takes its amount when the level reaches the smaller of the amount and `ask`, and the level
+may go below zero. So a request larger than the whole bucket still leaves, and the average holds. The
+brim lies above `ask`, or each wake-up that comes late would lose what ran over meanwhile. What was reserved and not used is given back in full, above the
 brim if need be: it was never spent.
 """
 
@@ -20,16 +20,17 @@ EPSILON = 1e-9
 
 
 class Bucket:
-    """Amounts at `per_s` a second, at most `BURST_S` of them (or one request) at once."""
+    """Amounts at `per_s` a second, at most `BURST_S` of them more than one request asks."""
 
-    __slots__ = ("_at_s", "_least", "_level", "_most", "per_s")
+    __slots__ = ("_ask", "_at_s", "_least", "_level", "_most", "per_s")
 
     def __init__(self, per_s: float, now_s: float, *, least: float = 1.0) -> None:
-        """Start full. `least` is the smallest brim: 1 for requests."""
+        """Start with enough for one. `least` is what is asked: 1 for requests, 0 for tokens."""
         self.per_s = per_s
         self._least = least
-        self._most = max(least, per_s * BURST_S)
-        self._level = self._most
+        self._ask = least or per_s * BURST_S
+        self._most = self._ask + per_s * BURST_S
+        self._level = self._ask
         self._at_s = now_s
 
     def wait_s(self, amount: float, now_s: float) -> float:
@@ -38,7 +39,7 @@ class Bucket:
             if self._level < self._most:
                 self._level = min(self._most, self._level + (now_s - self._at_s) * self.per_s)
             self._at_s = now_s
-        short = min(amount, self._most) - self._level
+        short = min(amount, self._ask) - self._level
         return short / self.per_s if short > EPSILON else 0.0
 
     def take(self, amount: float) -> None:
@@ -53,9 +54,5 @@ class Bucket:
         """Go on at another rate from now."""
         self.wait_s(0.0, now_s)
         self.per_s = per_s
-        self._most = max(self._least, per_s * BURST_S)
-
-    def drain(self, now_s: float) -> None:
-        """Forget what was saved up, so that a pause does not end in a burst."""
-        self.wait_s(0.0, now_s)
-        self._level = min(self._level, 0.0)
+        self._ask = self._least or per_s * BURST_S
+        self._most = self._ask + per_s * BURST_S

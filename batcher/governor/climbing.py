@@ -109,6 +109,11 @@ class Climbing:
         self.looked = 0
         self.failed_share = 0.0
 
+    @property
+    def rising(self) -> bool:
+        """Whether a larger size is on trial."""
+        return self._trial is not None and self._trial > self._size
+
     def begin(self, tally: Tally, now_s: float, next_seq: int) -> None:
         """Let the size take effect; requests that left before `next_seq` never count."""
         self._from_seq = max(self._from_seq, next_seq)

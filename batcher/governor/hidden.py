@@ -30,9 +30,9 @@ SEARCH_CUT = 0.5
 SEARCH_DOUBLING_S = 1.0
 SEARCH_DOUBLING_REQUESTS = 8.0
 # With an estimate: half a per cent a second, so that the pace passes the estimate after 4 s at the
-# first and, where estimates agree, up to eight times slower: one refusal in half a minute or more.
+# first and, where estimates agree, up to four times slower: about three refusals a minute.
 TRACK_PER_S = 0.005
-TRACK_SLOWER_MOST = 8.0
+TRACK_SLOWER_MOST = 4.0
 # Counting is exact to about a request at either end: estimates that differ by no more than this
 # many of those counted, and a little for jitter, are of the same rate and are pooled.
 COUNT_ERROR = 2.0

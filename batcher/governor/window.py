@@ -31,6 +31,8 @@ SURGE_CUTS_MOST = 3
 CUT_WITH_OUTAGE_S = 5.0
 # After an outage: TCP's pace, from a size that was borne before.
 REOPEN_GROWTH = 2.0
+# Latencies vary: what a rate needs in flight goes up and down by about this much.
+WAY_GROWTH = 1.5
 # Half the share that made it a surge: it is over.
 SURGE_OVER_SHARE = 0.15
 
@@ -41,8 +43,8 @@ class Window:
     Attributes:
         size: What may be in flight now.
         blocked: Set by the lane when the window alone kept a request from leaving.
-        hindered: Set by the lane when a limit on the rate did. A window that does not bind, or not
-            alone, is neither judged nor grown.
+        hindered: Set by the lane when a limit on the rate did. A window that does not bind is
+            neither judged nor grown; one that binds now and then beside a rate makes way for it.
         moved: Set when the opening has taken a step; for the lane to clear.
     """
 
@@ -129,6 +131,11 @@ class Window:
 
     def _judge(self, now_s: float, in_flight: int, next_seq: int) -> None:
         mode = self._mode
+        if self.hindered and self._tally.answers >= self._tally.due_answers:
+            rising = isinstance(mode, Climbing) and mode.rising
+            if self.blocked or rising:
+                self._make_way(now_s, 1.0 if rising else WAY_GROWTH)
+                return
         if isinstance(mode, Opening):
             least_s = self._tally.began_s + ROUND_LEAST_S
             if now_s < least_s:
@@ -152,6 +159,14 @@ class Window:
             self.blocked = self.hindered = False
             if mode.failed_share < SURGE_OVER_SHARE:
                 self._cuts = 0
+
+    def _make_way(self, now_s: float, growth: float) -> None:
+        """Grow, or keep a trial, unjudged: the rate keeps the endpoint from overload already."""
+        self.moved = True
+        self.size = min(self.most, math.ceil(growth * self.size))
+        floor_s = self._mode.floor_s
+        self._mode = Climbing(self.size, self.most, mean_s=self.mean_s, floor_s=floor_s)
+        self._restart(now_s, 0)
 
     def _surged(self) -> bool:
         bad = self._tally.answers - self._tally.good
