@@ -77,7 +77,7 @@ def test_second_signal_stops_at_once(
     job: Job, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A second signal breaks off what is in flight; those attempts are on the bill as unsure."""
-    monkeypatch.setattr("batcher.job._ECHO_S", 0.0)
+    monkeypatch.setattr("batcher.job.signals._ECHO_S", 0.0)
     endpoint.always(lambda seen: Does.HANG if seen.attempt == 1 else Say())
     job.write(rows(5))
 

@@ -1,0 +1,206 @@
+"""Sending what is left of a job: the pool put together, and looked after while it works."""
+
+from __future__ import annotations
+
+import math
+import resource
+import time
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Final
+
+import anyio
+
+from batcher.checks import Checker
+from batcher.endpoints import Endpoint, serve
+from batcher.engine.clerk import Clerk
+from batcher.engine.daemon import in_daemon
+from batcher.engine.feed import Feed
+from batcher.engine.monitor import Monitor, status_object
+from batcher.engine.plan import Plan
+from batcher.engine.pool import Pool
+from batcher.engine.settle import Settler
+from batcher.engine.stop import StopSwitch
+from batcher.governor import Governor, Limits
+from batcher.job.outcome import Watch
+from batcher.journal import Journal, Lock
+from batcher.pricing import Pricer
+from batcher.records import Progress, StopReason
+from batcher.retry import RetryPolicy
+from batcher.settings import Settings, target_url
+from batcher.transport import BaseTransport, Transport, open_transport
+
+__all__ = ["Sending"]
+
+_TICK_S: Final = 0.25
+_STATUS_EVERY_S: Final = 1.0
+
+# Files that a run needs besides its connections.
+_OTHER_FILES: Final = 64
+
+
+class Sending:
+    """Works a feed off, keeping the journal on the disk and the user told.
+
+    Args:
+        known: The named endpoint, where the settings name one.
+        checker: Holds answers against what rows claim.
+        pricer: Usage to money.
+        lock: Also tells `batcher status` how it goes.
+        watch: Told how it goes.
+        switch: Stops it.
+
+    Attributes:
+        progress: The last that was told; None before the first.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        known: Endpoint | None,
+        checker: Checker,
+        pricer: Pricer,
+        lock: Lock,
+        watch: Watch | None,
+        switch: StopSwitch,
+    ) -> None:
+        self._settings = settings
+        self._known = known
+        self._checker = checker
+        self._pricer = pricer
+        self._lock = lock
+        self._watch = watch
+        self._switch = switch
+        self._status_at_s = 0.0
+        self.progress: Progress | None = None
+
+    async def send(self, journal: Journal, feed: Feed, plan: Plan | None) -> None:
+        """Send what is left, keeping the journal on the disk meanwhile."""
+        settings, switch = self._settings, self._switch
+        concurrency = _open_files_for(settings.concurrency)
+        governor = Governor(
+            Limits(concurrency, settings.rpm, settings.tpm, settings.give_up_after_s),
+            time.monotonic(),
+        )
+        clerk = Clerk(journal, endpoint=settings.endpoint, price=self._pricer.price)
+        policy = RetryPolicy(settings.max_attempts, give_up_after_s=settings.give_up_after_s)
+        settler = Settler(
+            policy=policy,
+            governor=governor,
+            clerk=clerk,
+            switch=switch,
+            checker=self._checker if settings.check_answers else None,
+        )
+        async with AsyncExitStack() as stack:
+            base_url = settings.base_url
+            if self._known and self._known.served:
+                self._log(f"starting the endpoint {self._known.name}")
+                served = serve(self._known, settings.endpoint_options)
+                base_url = await stack.enter_async_context(served)
+            transport = await stack.enter_async_context(self._transport(base_url))
+            pool = Pool(
+                feed=feed,
+                governor=governor,
+                transport=transport,
+                settler=settler,
+                clerk=clerk,
+                journal=journal,
+                switch=switch,
+                concurrency=concurrency,
+            )
+            monitor = Monitor(
+                pool=pool,
+                feed=feed,
+                governor=governor,
+                journal=journal,
+                switch=switch,
+                plan=plan,
+            )
+            await self._work(pool, monitor, transport)
+
+    def _transport(self, base_url: str) -> BaseTransport:
+        settings = self._settings
+        headers = dict(settings.headers)
+        if settings.api_key is not None:
+            bearer = settings.auth_header.lower() == "authorization"
+            key = f"Bearer {settings.api_key}" if bearer else settings.api_key
+            headers[settings.auth_header] = key
+        transport, note = open_transport(
+            settings.transport,
+            resolve=partial(target_url, base_url),
+            headers=headers,
+            timeout_s=settings.timeout_s,
+            connect_timeout_s=settings.connect_timeout_s,
+            ca_file=settings.ca_file,
+            trust_env=settings.trust_env,
+        )
+        if note:
+            self._log(note)
+        return transport
+
+    async def _work(self, pool: Pool, monitor: Monitor, transport: Transport) -> None:
+        done = anyio.Event()
+        journal = monitor.journal
+        async with anyio.create_task_group() as group:
+            # The list of prices takes longer to load than the first answer to come.
+            group.start_soon(in_daemon, self._pricer.warm)
+            group.start_soon(journal.commit_until, done)
+            group.start_soon(self._tick, pool, monitor, transport, done)
+            await pool.run()
+            done.set()
+            journal.wake()
+        self._show(monitor.progress())
+
+    async def _tick(
+        self, pool: Pool, monitor: Monitor, transport: Transport, done: anyio.Event
+    ) -> None:
+        """Look after the run until it is done: times, limits, what it shows."""
+        drained_s = math.inf
+        while not done.is_set():
+            with anyio.move_on_after(_TICK_S):
+                await done.wait()
+            now_s = time.monotonic()
+            transport.sweep(now_s)
+            self._notice(monitor, now_s)
+            if self._switch.thrown and drained_s == math.inf:
+                drain_s = self._settings.drain_s
+                drained_s = now_s + (self._settings.timeout_s if drain_s is None else drain_s)
+            if self._switch.urgent or now_s >= drained_s:
+                transport.abort()
+            pool.wake()
+            self._show(monitor.progress())
+
+    def _notice(self, monitor: Monitor, now_s: float) -> None:
+        """Throw the switch where there is cause."""
+        if monitor.journal.failure is not None:
+            self._switch.throw(StopReason.STORAGE, str(monitor.journal.failure))
+        deadline_unix = self._settings.deadline_unix
+        if deadline_unix is not None and time.time() >= deadline_unix:
+            self._switch.throw(StopReason.DEADLINE, "the deadline has come")
+        if (given_up := monitor.governor.give_up(now_s)) is not None:
+            self._switch.throw(StopReason.ENDPOINT_DOWN, given_up)
+
+    def _show(self, progress: Progress) -> None:
+        if self._watch is not None:
+            self._watch.update(progress)
+        if progress.elapsed_s >= self._status_at_s:
+            self._status_at_s = progress.elapsed_s + _STATUS_EVERY_S
+            self._lock.write(status_object(progress))
+        self.progress = progress
+
+    def _log(self, text: str) -> None:
+        if self._watch is not None:
+            self._watch.log(text)
+
+
+def _open_files_for(concurrency: int) -> int:
+    """Raise the limit of open files as far as it is needed; return what it suffices for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = concurrency + _OTHER_FILES
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return concurrency
+    if hard == resource.RLIM_INFINITY or hard > soft:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return max(1, min(concurrency, soft - _OTHER_FILES))
