@@ -1,9 +1,6 @@
-"""Bytes of a line to a `Row`, a `Result` to the bytes of a line; and what makes a request valid.
+"""Bytes of a line to a `Row`.
 
-A body is sent as it stands: unknown fields pass, defaults fill what it leaves out. Of a chat row
-only `model` and `messages` are required; the fields that the endpoint documents have the documented
-type, or null. An answer is never serialised again: the bytes that came are embedded. A raw newline
-can only be white space between JSON tokens (a string may not hold one), so blanks take its place.
+A body is sent as it stands: unknown fields pass, defaults fill what it leaves out, the row wins.
 """
 
 from __future__ import annotations
@@ -17,21 +14,13 @@ from typing import Any, Final, Protocol, Self
 import orjson
 
 from batcher.checks import CLAIM_FIELDS, Checker
-from batcher.records import BadRow, Result, Row, RowError
+from batcher.codec.validity import StreamError, check_body
+from batcher.records import BadRow, Row, RowError
 from batcher.settings import Settings
 from batcher.settings.forms import is_row_path
-from batcher.spend import spend_bytes
 from batcher.template import Template
 
-__all__ = [
-    "MAX_ROW_BYTES",
-    "Renderer",
-    "RowParser",
-    "encode_attempt",
-    "encode_result",
-    "raw_hash",
-    "request_hash",
-]
+__all__ = ["MAX_ROW_BYTES", "Renderer", "RowParser", "raw_hash", "request_hash"]
 
 # What the contract promises; it also bounds the memory that one line may take.
 MAX_ROW_BYTES: Final = 64 * 1024 * 1024
@@ -118,8 +107,8 @@ class RowParser:
     ) -> Row | BadRow:
         try:
             path, body = self._request(fields)
-            _check_body(path, body)
-        except _StreamError:
+            check_body(path, body)
+        except StreamError:
             message = f"line {line}: stream is true, and an answer is one JSON document here"
             return BadRow(line, custom_id, "stream_not_supported", message)
         except ValueError as error:
@@ -161,10 +150,6 @@ class RowParser:
         return orjson.dumps({name: fields[name] for name in self._carry if name in fields})
 
 
-class _StreamError(ValueError):
-    """The row asks for a stream."""
-
-
 def request_hash(path: str, body: Mapping[str, Any]) -> str:
     """Name a request by what it asks: 32 hex digits over the path and the body's canonical JSON.
 
@@ -177,62 +162,6 @@ def request_hash(path: str, body: Mapping[str, Any]) -> str:
 def raw_hash(raw: bytes) -> str:
     """Name a line that is no request by its bytes: 32 hex digits."""
     return sha256(b"\0%b" % raw).hexdigest()[:32]
-
-
-def encode_result(result: Result, *, serial: str) -> bytes:
-    """Write a result as one line of output, newline included.
-
-    Args:
-        result: Its `body` is JSON text, embedded as it came.
-        serial: Makes the line's `id`: unique within the output.
-    """
-    status, error = result.status, result.error
-    return b'{"id":"batch_req_%b","custom_id":%b,"response":%b,"error":%b,"batcher":%b}\n' % (
-        serial.encode(),
-        orjson.dumps(result.custom_id),
-        b"null"
-        if status is None
-        else b'{"status_code":%d,"request_id":%b,"body":%b}'
-        % (status, orjson.dumps(result.request_id), _one_line(result.body)),
-        b"null"
-        if error is None
-        else b'{"code":%b,"message":%b}' % (orjson.dumps(error.code), orjson.dumps(error.message)),
-        _batcher(result),
-    )
-
-
-def encode_attempt(result: Result) -> bytes:
-    """Write what a row without a result has spent so far: a line of the journal alone."""
-    return b'{"object":"batch.attempt","custom_id":%b,"batcher":%b}\n' % (
-        orjson.dumps(result.custom_id),
-        _batcher(result),
-    )
-
-
-def _batcher(result: Result) -> bytes:
-    return (
-        b'{"row":%d,"request_hash":"%b","model":%b,"endpoint":%b,"finished_at":"%b",'
-        b'"latency_s":%.3f,%b%b%b%b%b}'
-        % (
-            result.line,
-            result.request_hash.encode(),
-            orjson.dumps(result.model),
-            orjson.dumps(result.endpoint),
-            result.finished_at.encode(),
-            result.latency_s,
-            spend_bytes(result.spend),
-            b',"unnamed":%d' % result.unnamed if result.unnamed else b"",
-            b',"error_code":' + orjson.dumps(result.code) if result.code else b"",
-            b"," + result.extra if result.extra else b"",
-            b',"input":' + result.carry if result.carry else b"",
-        )
-    )
-
-
-def _one_line(body: bytes) -> bytes:
-    if b"\n" in body or b"\r" in body:
-        return body.replace(b"\n", b" ").replace(b"\r", b" ")
-    return body
 
 
 def _invalid(line: int, custom_id: str | None, why: str) -> BadRow:
@@ -288,90 +217,3 @@ def _max_output_tokens(body: Mapping[str, Any]) -> int | None:
             choices = body.get("n")
             return most * choices if type(choices) is int and choices > 1 else most
     return None
-
-
-def _is_number(value: object) -> bool:
-    return type(value) in (int, float)
-
-
-def _is_integer(value: object) -> bool:
-    return type(value) is int or (type(value) is float and value.is_integer())
-
-
-def _is_text(value: object) -> bool:
-    return type(value) is str
-
-
-def _is_object(value: object) -> bool:
-    return type(value) is dict
-
-
-def _is_stop(value: object) -> bool:
-    return type(value) is str or (type(value) is list and all(map(_is_text, value)))
-
-
-def _is_tools(value: object) -> bool:
-    return type(value) is list and all(map(_is_tool, value))
-
-
-def _is_tool(value: object) -> bool:
-    if type(value) is not dict:
-        return False
-    if value.get("type") != "function":
-        return True
-    function = value.get("function")
-    return type(function) is dict and type(function.get("name")) is str
-
-
-# Source: the endpoint's page, and the OpenAI reference where real traffic goes beyond the page.
-_TYPES: Final[dict[str, tuple[Callable[[object], bool], str]]] = {
-    "temperature": (_is_number, "a number"),
-    "top_p": (_is_number, "a number"),
-    "n": (_is_integer, "an integer"),
-    "stop": (_is_stop, "a text or an array of texts"),
-    "max_tokens": (_is_integer, "an integer"),
-    "max_completion_tokens": (_is_integer, "an integer"),
-    "presence_penalty": (_is_number, "a number"),
-    "frequency_penalty": (_is_number, "a number"),
-    "logit_bias": (_is_object, "an object"),
-    "user": (_is_text, "a text"),
-    "response_format": (_is_object, "an object"),
-    "seed": (_is_integer, "an integer"),
-    "seen": (_is_integer, "an integer"),
-    "tools": (_is_tools, "an array of objects, each function with its name"),
-    "tool_choice": (lambda value: type(value) in (str, dict), "a text or an object"),
-}
-
-
-def _check_body(path: str, body: Mapping[str, Any]) -> None:
-    stream = body.get("stream")
-    if stream is True:
-        raise _StreamError
-    if not path.endswith("/chat/completions"):
-        model = body.get("model")
-        if model is not None and type(model) is not str:
-            raise ValueError("model is not a text")
-        return
-    if stream not in (None, False):
-        raise ValueError("stream is not true or false")
-    model = body.get("model")
-    if type(model) is not str or not model:
-        raise ValueError("model is missing or no text" if not model else "model is not a text")
-    _check_messages(body.get("messages"))
-    for name, value in body.items():
-        known = _TYPES.get(name)
-        if known is not None and value is not None and not known[0](value):
-            raise ValueError(f"{name} is not {known[1]}")
-
-
-def _check_messages(messages: object) -> None:
-    if type(messages) is not list or not messages:
-        raise ValueError("messages is missing, empty or no array")
-    for number, message in enumerate(messages, 1):
-        if type(message) is not dict:
-            raise ValueError(f"message {number} is not an object")
-        if type(message.get("role")) is not str:
-            raise ValueError(f"message {number} has no role, or one that is no text")
-        content = message.get("content")
-        if content is not None and type(content) not in (str, list):
-            raise ValueError(f"the content of message {number} is neither a text nor an array")
