@@ -69,6 +69,7 @@ class Settler:
         self._switch = switch
         self._checker = checker
         self._learn_at_s = 0.0
+        self._reached = False
         # The refusal that every result so far has been, and how often; None once one was not.
         self._refusal: tuple[str, int] | None = ("", 0)
 
@@ -82,6 +83,7 @@ class Settler:
         now_s = time.monotonic()
         answer: Any = NOT_JSON
         if isinstance(outcome, Reply):
+            self._reached = True
             try:
                 answer = orjson.loads(outcome.body)
             except orjson.JSONDecodeError:
@@ -132,6 +134,9 @@ class Settler:
         if isinstance(verdict, Stop):
             self._switch.throw(verdict.reason, verdict.message)
             return None
+        if _is_untrusted(outcome) and not self._reached:
+            # A handshake that never succeeded is a wrong certificate, which no waiting mends.
+            self._switch.throw(StopReason.ENDPOINT_DOWN, verdict.message)
         return verdict.wait_s
 
     def _weigh(
@@ -218,6 +223,10 @@ class Settler:
         if count + 1 == _SAME_REFUSALS:
             message = f"the first {_SAME_REFUSALS} results are all the same refusal: {word}"
             self._switch.throw(StopReason.REFUSED, message)
+
+
+def _is_untrusted(outcome: Reply | Failure) -> bool:
+    return isinstance(outcome, Failure) and outcome.kind is FailureKind.TLS_ERROR
 
 
 def _was_ended(outcome: Reply | Failure) -> bool:
