@@ -1,9 +1,9 @@
 """A token bucket that paces: small burst, debt allowed, refunds kept.
 
-A request takes its amount when the level reaches the smaller of the amount and `ask`, and the level
-may go below zero. So a request larger than the whole bucket still leaves, and the average holds. The
-brim lies above `ask`, or each wake-up that comes late would lose what ran over meanwhile. What was reserved and not used is given back in full, above the
-brim if need be: it was never spent.
+A request takes its amount when the level reaches the smaller of the amount and `ask`, and the
+level may go below zero. So a request larger than the whole bucket still leaves, and the average
+holds. The brim lies above `ask`, or each late wake-up would lose what ran over meanwhile.
+What was reserved and not used is given back in full, above the brim if need be: it was never spent.
 """
 
 from __future__ import annotations
