@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import NoReturn
 
 __all__ = ["main"]
@@ -15,6 +16,7 @@ def main() -> NoReturn:
     try:
         from batcher.cli import main as command_line
     except KeyboardInterrupt:
+        sys.stderr.write("batcher: interrupted\n")
         raise SystemExit(_INTERRUPTED) from None
     command_line()
 

@@ -151,7 +151,7 @@ class Pool:
 
     def _next(self) -> Task | None:
         """Take the next row that may leave now; None when none may."""
-        if self._switch.thrown:
+        if self._switch.thrown or self._journal.crowded:
             return None
         now_s = time.monotonic()
         task = self._next_ready(now_s) if self._waiting or self._ready_count else None
@@ -181,11 +181,7 @@ class Pool:
         return None
 
     def _next_fresh(self, now_s: float) -> Task | None:
-        while (
-            self._ready_count < _MOST_READY
-            and self._ready_bytes < _MOST_READY_BYTES
-            and not self._journal.crowded
-        ):
+        while self._ready_count < _MOST_READY and self._ready_bytes < _MOST_READY_BYTES:
             member = self._feed.take()
             if member is None:
                 break

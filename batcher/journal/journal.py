@@ -96,8 +96,8 @@ class Journal:
 
     @property
     def crowded(self) -> bool:
-        """Whether the disk lags so far behind that no more should be sent for now."""
-        return self._size - self._written > _MOST_WAITING_BYTES
+        """Whether the disk is full, or lags so far behind that no more should be sent for now."""
+        return self.failure is not None or self._size - self._written > _MOST_WAITING_BYTES
 
     def begin(self) -> list[str]:
         """Make ready to append; what an old output holds is copied into a new journal.
@@ -154,7 +154,6 @@ class Journal:
             except StorageError as error:
                 self.failure = error
                 return
-            self._keep_room()
 
     def wake(self) -> None:
         """Let `commit_until` look at its event again."""
@@ -255,6 +254,8 @@ class Journal:
     def _queue(self, line: bytes) -> None:
         self._waiting.append(line)
         self._size += len(line)
+        # At once rather than with the next commit: a fast endpoint fills the room within a moment.
+        self._keep_room()
         if not self._wanted.is_set():
             self._wanted.set()
 
@@ -291,6 +292,8 @@ class Journal:
         self._be_finished()
 
     def _rewrite(self, totals: bytes) -> None:
+        # Nothing is in flight any more, and the copy may need the room.
+        self._reserve.release(self._fd)
         publish_anew(self._fd, self.state.index, self._paths, totals)
         self._be_finished()
 

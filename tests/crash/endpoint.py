@@ -44,12 +44,15 @@ class Endpoint:
         groups: Which row a request belongs to, by its hash; requests of no known row are their own.
         runs: For each run, what was served to each group.
         seen: Requests since the present run began.
+        healed: Whether the requests that were refused for good are so no more.
+        padding: Bytes that make each answer longer.
     """
 
     def __init__(self, *, latency_s: float = 0.03, troubles: bool = True) -> None:
         self.latency_s = latency_s
         self.troubles = troubles
         self.healed = False
+        self.padding = 0
         self.base_url = ""
         self.groups: dict[str, str] = {}
         self.runs: list[defaultdict[str, Served]] = []
@@ -164,6 +167,7 @@ class Endpoint:
         answer: dict[str, Any] = {
             "id": "chatcmpl-1",
             "object": "chat.completion",
+            "padding": "x" * self.padding,
             "choices": [
                 {
                     "index": 0,

@@ -18,8 +18,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -95,7 +96,12 @@ class Job:
         folder: Empty.
         endpoint: Serves it.
         flags: Of every run.
+
+    Attributes:
+        code, said: Of the last run: its exit code, and what it wrote to standard error.
     """
+
+    program = (sys.executable, "-m", "batcher")
 
     def __init__(self, folder: Path, endpoint: Endpoint, *flags: str) -> None:
         self.folder = folder
@@ -104,6 +110,7 @@ class Job:
         self.partial = folder / "out.jsonl.partial"
         self.rows: list[SourceRow] = []
         self.figures = Figures()
+        self.code, self.said = 0, ""
         self._endpoint = endpoint
         self._flags = flags
         self._texts: dict[str, str] = {}
@@ -125,22 +132,34 @@ class Job:
         """Read what stands: the journal, else the output."""
         return read(self.partial if self.partial.exists() else self.output)
 
-    def run(self, *flags: str, kill: Kill | None = None, resends: bool = False) -> int:
+    def run(
+        self,
+        *flags: str,
+        kill: Kill | None = None,
+        resends: bool = False,
+        expected: int | None = -1,
+        wrapper: tuple[str, ...] = (),
+        strange: bool = False,
+    ) -> int:
         """Run once and check what it did.
 
         Args:
             flags: Beyond those of every run.
             kill: When to kill it.
             resends: Whether rows whose result stands may be sent again (changed, or `--fresh`).
+            expected: Its exit code; None for any. Unless given: killed, or complete.
+            wrapper: A command that runs it.
+            strange: Whether what stands there is no journal, so that there are no books to hold.
 
         Returns:
             Its exit code; negative for a kill.
         """
-        before = self.kept()
+        before = Kept({}, None, 0) if strange else self.kept()
         self._endpoint.begin_run()
-        process = self._start(flags, kill)
+        begun = self._watch_lock()
+        process = self.start(flags, kill=kill, wrapper=wrapper, stderr=subprocess.PIPE)
         if kill is not None:
-            kill.strike(process, self._endpoint)
+            kill.strike(process, self._endpoint, begun)
         try:
             _, errors = process.communicate(timeout=HANG_S)
         except subprocess.TimeoutExpired:
@@ -148,16 +167,22 @@ class Job:
             process.communicate()
             raise AssertionError(f"hangs; kept in {self.folder}") from None
         self._endpoint.settle()
-        killed = process.returncode < 0
-        assert killed or process.returncode in (0, 3), errors.decode()
-        assert b"Traceback" not in errors, errors.decode()
+        self.code, self.said = process.returncode, errors.decode()
+        killed = self.code < 0
+        allowed = {self.code if expected is None else expected} if expected != -1 else {0, 3}
+        assert killed or self.code in allowed, self.said
+        assert "Traceback" not in self.said, self.said
         self.figures = self.figures.plus(Figures(1, int(killed)))
+        if strange:
+            return self.code
         if "--fresh" in flags and not killed:
             for group, spent in before.groups(self._endpoint.groups).items():
                 self._lose(group, spent, Served())
             before = Kept({}, None, 0)
-        self._check_run(before, killed=killed, resends=resends)
-        return process.returncode
+        lost = self._check_run(before, killed=killed, resends=resends)
+        if "--fresh" not in flags:
+            self.figures = self.figures.plus(Figures(sent_again=lost, most_again=lost))
+        return self.code
 
     def tear(self, draw: random.Random) -> None:
         """Cut the journal's tail at a random byte, or leave something torn behind it."""
@@ -202,19 +227,41 @@ class Job:
         assert (again, self._endpoint.seen) == (code, 0), "a finished job sends nothing"
         self.figures = self.figures._replace(rows=len(self.rows))
 
-    def _start(self, flags: tuple[str, ...], kill: Kill | None) -> subprocess.Popen[bytes]:
-        begin = ["-m", "batcher"] if kill is None or not kill.call else [str(_TRAP), *kill.trap]
+    def start(
+        self,
+        flags: tuple[str, ...],
+        *,
+        kill: Kill | None = None,
+        wrapper: tuple[str, ...] = (),
+        stdout: Any = subprocess.DEVNULL,
+        stderr: Any = subprocess.DEVNULL,
+    ) -> subprocess.Popen[bytes]:
+        """Start a run."""
+        trapped = kill is not None and kill.call
+        begin = (sys.executable, str(_TRAP), *kill.trap) if kill and trapped else self.program
         return subprocess.Popen(
             [
-                *(sys.executable, *begin, "run", str(self.source), "-o", str(self.output)),
+                *(*wrapper, *begin),
+                *("run", str(self.source), "-o", str(self.output)),
                 *("--base-url", self._endpoint.base_url, "--concurrency", str(CONCURRENCY)),
-                *("--progress", "none", *self._flags, *flags),
+                *(() if "--progress" in flags else ("--progress", "none")),
+                *(*self._flags, *flags),
             ],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            stdout=stdout,
+            stderr=stderr,
             env=environment(TRAP_FOLDER=os.path.realpath(self.folder)),
         )
+
+    def _watch_lock(self) -> Callable[[], bool]:
+        """Tell a run that has begun by what it writes into its lock file."""
+        lock = self.folder / "out.jsonl.lock"
+
+        def written() -> int:
+            return lock.stat().st_mtime_ns if lock.exists() else 0
+
+        before = written()
+        return lambda: written() != before
 
     def _write_off(self, raw: bytes) -> None:
         """Let the journal be `raw`; what it no longer says was served in vain."""
@@ -230,7 +277,8 @@ class Job:
         self._lost[group] = self._lost.get(group, Served()).plus(lost)
         return lost.attempts
 
-    def _check_run(self, before: Kept, *, killed: bool, resends: bool) -> None:
+    def _check_run(self, before: Kept, *, killed: bool, resends: bool) -> int:
+        """Hold what stands now against what stood and was served; return how much of it is lost."""
         names = self._endpoint.groups
         served = self._endpoint.runs[-1]
         spent, now = before.groups(names), self.kept().groups(names)
@@ -246,7 +294,8 @@ class Job:
             assert all(map(int.__le__, kept, due)), f"{group}: {kept} kept of {due}"
             assert killed or kept == due, f"{group}: {kept} kept of {due}"
             lost += self._lose(group, due, kept)
-        self.figures = self.figures.plus(Figures(served=count, sent_again=lost, most_again=lost))
+        self.figures = self.figures.plus(Figures(served=count))
+        return lost
 
     def _open_groups(self, before: Kept) -> set[str]:
         """Groups with a row that has no result, or one of another request."""
@@ -318,12 +367,13 @@ class Kill(NamedTuple):
         requests: Once the endpoint has seen so many requests.
         delay_s: And so much later.
         call, number, how: By itself instead, at a call of the operating system; see `trap`.
+            Without a call, `number` is the signal.
     """
 
     requests: int = 0
     delay_s: float = 0.0
     call: str = ""
-    number: int = 0
+    number: int = signal.SIGKILL
     how: str = ""
 
     @classmethod
@@ -344,18 +394,27 @@ class Kill(NamedTuple):
         """What `trap.py` is told."""
         return (self.call, str(self.number), self.how)
 
-    def strike(self, process: subprocess.Popen[bytes], endpoint: Endpoint) -> None:
-        """Wait for the moment and kill; a run that ends before is left alone."""
+    def strike(
+        self, process: subprocess.Popen[bytes], endpoint: Endpoint, begun: Callable[[], bool]
+    ) -> None:
+        """Wait for the moment and kill; a run that ends before is left alone.
+
+        Only a kill may come before the run has `begun`: while Python itself starts, an interrupt
+        is Python's to answer.
+        """
         if self.call:
             return
         until_s = time.monotonic() + HANG_S
-        while self.requests and not endpoint.wait_for(self.requests, 0.02):
+        while not (self.number == signal.SIGKILL or begun()) or (
+            self.requests and not endpoint.wait_for(self.requests, 0.01)
+        ):
             if process.poll() is not None or time.monotonic() > until_s:
                 return
+            time.sleep(0.001)
         try:
             process.wait(self.delay_s)
         except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
+            process.send_signal(self.number)
 
 
 def environment(**more: str) -> dict[str, str]:
