@@ -128,7 +128,7 @@ class Pool:
                 continue
             self.in_flight += 1
             try:
-                outcome = await self._transport.send(task.row.path, task.row.body)
+                outcome = await self._transport.send(task.row.path, task.body)
             except StorageError as error:
                 self._switch.throw(StopReason.STORAGE, str(error))
                 task.lane.settle(_permit(task), Outcome.VOID, time.monotonic())
@@ -176,7 +176,7 @@ class Pool:
                 if tasks and self._admit(tasks[0], now_s):
                     task = tasks.popleft()
                     self._ready_count -= 1
-                    self._ready_bytes -= len(task.row.body)
+                    self._ready_bytes -= len(task.body)
                     return task
         return None
 
@@ -210,7 +210,7 @@ class Pool:
     def _make_ready(self, task: Task) -> None:
         self._ready.setdefault(task.row.model, deque()).append(task)
         self._ready_count += 1
-        self._ready_bytes += len(task.row.body)
+        self._ready_bytes += len(task.body)
 
     def _wait(self, task: Task, wait_s: float) -> None:
         now_s = time.monotonic()
@@ -242,7 +242,7 @@ class Pool:
         """Let the tokens that a row used correct what the next ones are expected to use."""
         spend = task.spend
         if spend is not None and spend.attempts == 1 and spend.usage.total_tokens:
-            seen = spend.usage.total_tokens / len(task.row.body)
+            seen = spend.usage.total_tokens / len(task.body)
             self._tokens_per_byte += (seen - self._tokens_per_byte) * _LEARNING
 
 

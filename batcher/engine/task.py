@@ -13,6 +13,7 @@ class Task:
     """What is remembered of a row between its attempts. Made for every row, so it is small.
 
     Attributes:
+        body: What its next attempt sends. It begins as the row's own.
         tokens: What its next attempt is expected to use, for the governor's reservation.
         permit: The governor's leave for the attempt under way.
         spend: All that the row has cost in this job; None before its first attempt.
@@ -24,6 +25,7 @@ class Task:
     """
 
     __slots__ = (
+        "body",
         "charged",
         "fresh",
         "lane",
@@ -41,6 +43,7 @@ class Task:
     def __init__(self, member: Member, row: Row, lane: Lane, tokens: float) -> None:
         self.member = member
         self.row = row
+        self.body = row.body
         self.lane = lane
         self.tokens = tokens
         self.permit: Permit | None = None
