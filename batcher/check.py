@@ -37,7 +37,7 @@ def check(settings: Settings) -> CheckReport:
         UsageError: The source can't be opened, or the job's template does not parse.
         StorageError: The source can't be read on.
     """
-    source = Source(settings.source, limit=settings.limit)
+    source = Source(settings.source, form=settings.source_format, limit=settings.limit)
     try:
         roster = Roster(RowParser.of(settings, Checker()), State.empty())
         plan = make_plan(source, roster, stopped=lambda: False)

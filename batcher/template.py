@@ -1,6 +1,7 @@
 """A request template: the texts of a JSON value, filled with the fields of a data row.
 
-Templates are minijinja's, strict: a field that the row does not have is an error of that row. They
+Templates are minijinja's, strict: a field that the row does not have is an error of that row. The
+whole row is at hand as `row`, for names that are no words: `{{ row["Review text"] }}`. Templates
 can read neither files nor the environment, call nothing but filters, and stop after `_FUEL` steps.
 A text that is rendered stays a text.
 """
@@ -77,10 +78,13 @@ class Template:
         return value
 
     def _render(self, place: str, fields: Mapping[str, Any]) -> str:
+        wanted = self._fields[place]
+        if "row" in wanted and "row" not in fields:
+            fields = {**fields, "row": fields}
         try:
             return self._environment.render_template(place, **fields)
         except TemplateError as error:
-            missing = sorted(self._fields[place] - fields.keys())
+            missing = sorted(wanted - fields.keys())
             why = f"the row has no field {missing[0]!r}" if missing else str(error.kind)
             raise ValueError(f"the template at request.{place} can't be filled: {why}") from None
 

@@ -60,6 +60,9 @@ class Roster:
         if line.raw is None:
             message = f"line {line.number}: longer than 64 MiB"
             return BadRow(line.number, None, "row_too_large", message)
+        if line.problem:
+            message = f"line {line.number}: {line.problem}"
+            return BadRow(line.number, None, "invalid_csv", message)
         return self._parser.parse(line.number, line.raw)
 
     def enter(self, line: Line) -> Member:

@@ -188,7 +188,15 @@ class _Run:
         spool = self._paths.output.parent if self._reads_twice(journal) else None
         settings = self._settings
         opening = asyncio.ensure_future(
-            in_daemon(partial(Source, settings.source, limit=settings.limit, spool_into=spool))
+            in_daemon(
+                partial(
+                    Source,
+                    settings.source,
+                    form=settings.source_format,
+                    limit=settings.limit,
+                    spool_into=spool,
+                )
+            )
         )
         while not opening.done() and not self._switch.thrown:
             await asyncio.wait([opening], timeout=_LOOK_S)

@@ -25,6 +25,7 @@ __all__ = [
     "TEXT",
     "TEXTS",
     "VARIABLE",
+    "form_of",
     "is_row_path",
 ]
 
@@ -84,6 +85,21 @@ def is_row_path(path: str) -> bool:
         and not path.startswith("//")
         and not any(trick in path for trick in ("//", "\\", "..", "@", "#"))
     )
+
+
+def form_of(path: Path | None, said: str) -> str:
+    """Say how the rows of a source are written: `jsonl`, `csv` or `tsv`.
+
+    Args:
+        path: None for standard input.
+        said: One of these, or `auto`: as the path's name says, whatever compresses it.
+    """
+    if said != "auto":
+        return said
+    suffixes = [suffix.lower() for suffix in path.suffixes] if path else []
+    if suffixes[-1:] in ([".gz"], [".zst"]):
+        suffixes.pop()
+    return {".csv": "csv", ".tsv": "tsv"}.get(suffixes[-1] if suffixes else "", "jsonl")
 
 
 def _row_path(value: object) -> str:

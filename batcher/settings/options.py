@@ -89,8 +89,13 @@ _ALL = ("run", "check", "status")
 
 OPTIONS: tuple[Option, ...] = (
     Option(
-        "source", PATH, "Rows to send: JSONL, plain, .gz or .zst; - is standard input",
+        "source", PATH, "Rows to send: JSONL, CSV or TSV, plain, .gz or .zst; - is standard input",
         _ROWS, otherwise="the argument SOURCE", on_command_line=False,
+    ),
+    Option(
+        "source_format", choice("auto", "jsonl", "csv", "tsv"),
+        "How the rows are written; auto tells by the name, and takes standard input for JSONL",
+        _ROWS, commands=("run", "check"),
     ),
     Option(
         "output", PATH, "Where the finished results go", _ROWS,

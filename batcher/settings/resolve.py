@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from batcher.errors import UsageError
 from batcher.settings.addresses import base_url_of, origin_of, target_url
 from batcher.settings.credentials import KeyPlace, api_key, check_headers
+from batcher.settings.forms import form_of
 from batcher.settings.layers import Given, gather
 from batcher.settings.options import OPTIONS
 from batcher.settings.values import deadline_unix
@@ -43,6 +44,7 @@ class Settings:
         api_key: The key; never shown (`repr=False`).
         headers: More request headers.
         auth_header: Header that carries the key; `Authorization` gets `Bearer `.
+        source_format: How its rows are written: `jsonl`, `csv` or `tsv`; or `auto`.
         url: The path of rows that name none.
         defaults: Body fields for what a row leaves out.
         template: A request template whose text is rendered with each data row's fields; or None.
@@ -62,6 +64,7 @@ class Settings:
     auth_header: str = "Authorization"
     ca_file: Path | None = None
     trust_env: bool = False
+    source_format: str = "auto"
     url: str = "/v1/chat/completions"
     defaults: Mapping[str, Any] = field(default_factory=dict, repr=False)
     template: Mapping[str, Any] | None = field(default=None, repr=False)
@@ -283,6 +286,11 @@ def _check_together(settings: Settings) -> None:
         raise UsageError("--fresh starts over, --retry-failed goes on: give one of them")
     if settings.max_cost_usd and settings.prices == "none":
         raise UsageError("--max-cost needs prices: with --prices none nothing could be sent")
+    if settings.template is None and form_of(settings.source, settings.source_format) != "jsonl":
+        raise UsageError(
+            "the rows of a table need a request template, [request] in a job file, which their"
+            " fields fill; batcher init makes a job to start from"
+        )
     if settings.template is None and (settings.id_field or settings.carry):
         raise UsageError("id_field and carry need a template: [request]")
     if "gold" in settings.answer and settings.answer["gold"] not in settings.carry:

@@ -1,8 +1,6 @@
-r"""Lines out of files and streams, a block at a time.
+"""The rows of a source, a block at a time.
 
-A source is read in blocks, in a thread of the caller's choice, and never held whole. Lines end with
-`\n`; a byte order mark and `\r` are tolerated, blank lines are skipped but counted. A line over
-`MAX_ROW_BYTES` is passed over without being held, and reported by `None` in its place.
+A source is read in blocks, in a thread of the caller's choice, and never held whole.
 """
 
 from __future__ import annotations
@@ -14,69 +12,18 @@ import stat
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from batcher.codec import MAX_ROW_BYTES
 from batcher.errors import StorageError, UsageError
+from batcher.settings.forms import form_of
+from batcher.source.lines import JsonLines, Line
+from batcher.source.table import Table
 
-__all__ = ["Line", "LineSplitter", "Source"]
+__all__ = ["Source"]
 
 # A block is a few hundred rows: large enough that a thread's hop for each costs nothing, small
 # enough that a pipe's first rows are not waited for.
 _BLOCK_BYTES: Final = 256 * 1024
-
-_BOM: Final = b"\xef\xbb\xbf"
-
-
-class Line(NamedTuple):
-    """One line of a source: its 1-based number, and its bytes or None where they are too many."""
-
-    number: int
-    raw: bytes | None
-
-
-class LineSplitter:
-    """Cuts a stream of blocks into lines without copying a line twice.
-
-    Args:
-        max_bytes: A longer line is passed over: None stands in its place.
-    """
-
-    def __init__(self, max_bytes: int = MAX_ROW_BYTES) -> None:
-        self._max_bytes = max_bytes
-        self._parts: list[bytes] = []
-        self._held = 0
-        self._skipping = False
-
-    def split(self, block: bytes) -> list[bytes | None]:
-        """Return the lines that end within `block`, without their line ends."""
-        lines: list[bytes | None] = list(block.split(b"\n"))
-        rest = lines.pop()
-        if lines and (self._parts or self._skipping):
-            self._hold(lines[0] or b"")
-            lines[0] = self._take()
-        if rest:
-            self._hold(rest)
-        return lines
-
-    def rest(self) -> bytes | None:
-        """Return what follows the last line end: empty where nothing does."""
-        return self._take()
-
-    def _hold(self, part: bytes | None) -> None:
-        self._held += len(part or b"")
-        if self._held > self._max_bytes:
-            self._skipping = True
-            self._parts.clear()
-        elif part:
-            self._parts.append(part)
-
-    def _take(self) -> bytes | None:
-        line = None if self._skipping else b"".join(self._parts)
-        self._parts.clear()
-        self._held = 0
-        self._skipping = False
-        return line
 
 
 class Source:
@@ -84,27 +31,38 @@ class Source:
 
     Args:
         path: A file, plain, `.gz` or `.zst`; or None for standard input.
-        limit: Take only the first so many lines that are not blank.
+        form: `jsonl`, `csv` or `tsv`; `auto` tells by the path's name.
+        limit: Take only the first so many rows.
         spool_into: A folder. Where the source can't be read twice (a pipe), all of it is first
             copied into an unnamed file there.
 
     Raises:
-        UsageError: It can't be opened, or what decompresses it is not installed.
+        UsageError: It can't be opened, what decompresses it is not installed, or the header of a
+            table can't be one.
         StorageError: It could not be copied.
     """
 
     def __init__(
-        self, path: Path | None, *, limit: int | None = None, spool_into: Path | None = None
+        self,
+        path: Path | None,
+        *,
+        form: str = "auto",
+        limit: int | None = None,
+        spool_into: Path | None = None,
     ) -> None:
         self.path = path
+        self._form = form_of(path, form)
         self._limit = limit
-        self._ended = False
         self._file = _open(path)
         if spool_into is not None and not _is_file(self._file):
             self._file = _spool(self._file, spool_into)
         self._opened = os.fstat(self._file.fileno())
         self.rereadable = stat.S_ISREG(self._opened.st_mode)
-        self._start()
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def share_read(self) -> float | None:
@@ -114,19 +72,19 @@ class Source:
         return min(1.0, os.lseek(self._file.fileno(), 0, os.SEEK_CUR) / self._opened.st_size)
 
     def read_block(self) -> list[Line]:
-        """Return the next lines, blank ones left out; an empty list at the end. Blocks.
+        """Return the next rows, blank lines left out; an empty list at the end. Blocks.
 
         Raises:
-            StorageError: The source can't be read on, or is cut short; all lines before that place
+            StorageError: The source can't be read on, or is cut short; all rows before that place
                 have been returned.
         """
-        while not self._ended:
-            block = self._read()
-            lines = self._splitter.split(block) if block else [self._splitter.rest()]
-            self._ended = not block
-            if kept := self._within_limit(self._numbered(lines)):
-                return kept
-        return []
+        if self._left == 0:
+            return []
+        lines = self._lines.next_lines()
+        if self._left is not None:
+            lines = lines[: self._left]
+            self._left -= len(lines)
+        return lines
 
     def rewind(self) -> None:
         """Start again from the first line."""
@@ -154,10 +112,13 @@ class Source:
 
     def _start(self) -> None:
         self._stream = _decompressed(self.path, self._file)
-        self._splitter = LineSplitter()
-        self._number = 0
         self._left = self._limit
-        self._ended = False
+        self._lines = self._reader()
+
+    def _reader(self) -> JsonLines | Table:
+        if self._form == "jsonl":
+            return JsonLines(self._read)
+        return Table(self._read, tabs=self._form == "tsv")
 
     def _read(self) -> bytes:
         # read1 hands over what a cut file still held; read would drop it and raise.
@@ -167,25 +128,6 @@ class Source:
         except Exception as error:  # noqa: BLE001 - each decompressor has errors of its own
             raise StorageError(f"the source can't be read on: {_reason(error)}") from None
         return block
-
-    def _within_limit(self, lines: list[Line]) -> list[Line]:
-        if self._left is None:
-            return lines
-        taken = lines[: self._left]
-        self._left -= len(taken)
-        self._ended = self._ended or not self._left
-        return taken
-
-    def _numbered(self, lines: list[bytes | None]) -> list[Line]:
-        first = self._number + 1
-        self._number += len(lines)
-        if first == 1 and lines and lines[0] is not None:
-            lines[0] = lines[0].removeprefix(_BOM)
-        return [
-            Line(number, raw)
-            for number, raw in enumerate(lines, first)
-            if raw is None or (raw and not raw.isspace())
-        ]
 
 
 def _open(path: Path | None) -> Any:
