@@ -1,3 +1,70 @@
-"""batcher: a file of chat and tool-call requests in, one result a row and the bill out."""
+"""batcher: a file of chat and tool-call requests in, one result a row and the bill out.
+
+What stands in `__all__` is public. It is imported when it is first asked for, so that
+`import batcher` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from batcher.errors import (
+        BatcherError,
+        OutputLockedError,
+        StoppedError,
+        StorageError,
+        UsageError,
+    )
+    from batcher.library.reading import Results, read_results
+    from batcher.library.running import Stop, run, run_async
+    from batcher.records import Progress, Usage
+    from batcher.results import ModelTotals, RequestCounts, Result, ToolCall, Totals
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "BatcherError",
+    "ModelTotals",
+    "OutputLockedError",
+    "Progress",
+    "RequestCounts",
+    "Result",
+    "Results",
+    "Stop",
+    "StoppedError",
+    "StorageError",
+    "ToolCall",
+    "Totals",
+    "Usage",
+    "UsageError",
+    "read_results",
+    "run",
+    "run_async",
+]
+
+_HOMES = {
+    **dict.fromkeys(
+        ("BatcherError", "OutputLockedError", "StoppedError", "StorageError", "UsageError"),
+        "batcher.errors",
+    ),
+    **dict.fromkeys(("Progress", "Usage"), "batcher.records"),
+    **dict.fromkeys(
+        ("ModelTotals", "RequestCounts", "Result", "ToolCall", "Totals"), "batcher.results"
+    ),
+    **dict.fromkeys(("Results", "read_results"), "batcher.library.reading"),
+    **dict.fromkeys(("Stop", "run", "run_async"), "batcher.library.running"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -5,15 +5,13 @@ A request that fails is no exception but a `Result`; these are for the run as a 
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-__all__ = ["BatcherError", "OutputLockedError", "StorageError", "UsageError"]
+__all__ = ["BatcherError", "OutputLockedError", "StoppedError", "StorageError", "UsageError"]
 
 
 class BatcherError(Exception):
     """Ends the run with `exit_code`; its text is written for the user and holds no secret."""
 
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
 
 
 class UsageError(BatcherError):
@@ -26,6 +24,22 @@ class OutputLockedError(BatcherError):
     """Another run holds this output."""
 
     exit_code = 6
+
+
+class StoppedError(BatcherError):
+    """A run stopped before its job was complete; the same run again goes on.
+
+    Args:
+        text: Why.
+        exit_code: What the command line ends with for this reason.
+    """
+
+    exit_code = 7
+
+    def __init__(self, text: str, *, exit_code: int | None = None) -> None:
+        super().__init__(text)
+        if exit_code is not None:
+            self.exit_code = exit_code
 
 
 class StorageError(BatcherError):

@@ -221,6 +221,7 @@ class StopReason(Enum):
     SIGINT = ("sigint", 130)
     SIGTERM = ("sigterm", 143)
     SIGHUP = ("sighup", 143)
+    CANCELLED = ("cancelled", 130)
 
     def __init__(self, word: str, exit_code: int) -> None:
         self.word = word

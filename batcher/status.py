@@ -6,20 +6,16 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import orjson
-
 from batcher import __version__
 from batcher.journal import Paths, is_locked, read_status
 from batcher.journal.files import usage_errors
+from batcher.journal.reading import read_totals
 from batcher.journal.scan import scan, whole_line
 from batcher.journal.state import State
 from batcher.records import Hold, Progress
 from batcher.spend import read_spend
 
 __all__ = ["Status", "status"]
-
-# More than the totals of a job with hundreds of models take.
-_TAIL_BYTES = 1024 * 1024
 
 
 class Status(NamedTuple):
@@ -56,7 +52,7 @@ def status(output: Path) -> Status:
         totals = _totals_so_far(paths.partial)
         return Status("stopped", progress, totals, stop_reason=said.get("stop_reason"))
     if paths.output.exists():
-        return Status("finished", totals=_last_line(paths.output))
+        return Status("finished", totals=read_totals(paths.output))
     return Status("none")
 
 
@@ -74,18 +70,6 @@ def _totals_so_far(path: Path) -> dict[str, Any]:
         wall_s=state.wall_s,
         version=__version__,
     )
-
-
-def _last_line(path: Path) -> dict[str, Any] | None:
-    with usage_errors(f"{path} can't be read"), path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - _TAIL_BYTES))
-        line = file.read().rstrip(b"\n").rpartition(b"\n")[2]
-    try:
-        found = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return None
-    return found if isinstance(found, dict) and found.get("object") == "batch.totals" else None
 
 
 def _progress(fields: Any) -> Progress | None:

@@ -18,7 +18,7 @@ import pytest
 from batcher import errors
 from batcher.cli import COMMANDS, group
 from batcher.cli.faults import run_safely
-from batcher.cli.inputs import LocalZone
+from batcher.library.settle import LocalZone
 from batcher.records import BadRow, Hold, Progress, Spend, StopReason, Usage
 from batcher.settings.values import deadline_unix
 
@@ -103,7 +103,7 @@ def module(**content: Any) -> ModuleType:
 def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     """Put a fake in the engine's place, and nothing of ours in the environment."""
     fake = FakeEngine()
-    monkeypatch.setattr("batcher.cli.inputs._find_endpoint", lambda _: None)
+    monkeypatch.setattr("batcher.library.settle._find_endpoint", lambda _: None)
     monkeypatch.setitem(sys.modules, "batcher.job", module(run=fake.run))
     monkeypatch.setitem(sys.modules, "batcher.check", module(check=fake.check))
     monkeypatch.setitem(sys.modules, "batcher.status", module(status=fake.status))
@@ -376,7 +376,7 @@ def test_help_imports_little() -> None:
 FAKE = """
 import sys, types
 from batcher.cli import main
-import batcher.cli.inputs as inputs
+import batcher.library.settle as inputs
 inputs._find_endpoint = lambda name: None
 class Ended:
     totals = {"request_counts": {"total": 1, "completed": 1, "failed": 0}, "pad": "x" * PAD}

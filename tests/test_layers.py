@@ -12,11 +12,12 @@ ROOT = Path(__file__).parent.parent / "batcher"
 # From the roof to the ground. A module may import from its own layer and from those below it.
 LAYERS = (
     {"cli"},
+    {"library"},
     {"job", "check", "status"},
     {"report", "endpoints"},
     {"engine"},
     {"transport", "journal", "source"},
-    {"codec"},
+    {"codec", "results"},
     {"retry", "governor", "ledger", "pricing", "checks", "settings", "template", "answers"},
     {"usage", "spend"},
     {"records"},
@@ -37,7 +38,7 @@ ENGINE = (
 ENGINE_DEPTH = {name: depth for depth, names in enumerate(ENGINE) for name in names}
 
 # From `codec` down, but for the two places that open the user's files.
-PURE = {name for names in LAYERS[LAYERS.index({"codec"}) :] for name in names}
+PURE = {name for names in LAYERS[LAYERS.index({"codec", "results"}) :] for name in names}
 OPENS_FILES = {"settings/jobfile.py", "pricing/load.py"}
 IMPURE_MODULES = {
     *(

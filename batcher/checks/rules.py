@@ -93,7 +93,7 @@ def _schema(given: object) -> Schema:
 
 def _labels(given: object) -> dict[bytes, Any]:
     """Key the labels by their JSON, which tells 1, 1.0 and true apart."""
-    if not isinstance(given, list) or not given:
+    if not isinstance(given, list | tuple) or not given:
         raise UsageError("[answer] labels is a list of at least one label")
     if not all(isinstance(label, str | int) for label in given):
         raise UsageError("[answer] labels are texts, whole numbers or booleans")

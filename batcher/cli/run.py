@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -56,18 +54,15 @@ def _title(settings: Settings) -> str:
 
 
 def _send(settings: Settings, watch: Watcher) -> Outcome:
-    import anyio
-
     from batcher.job import run
-
-    has_uvloop = sys.platform != "win32" and importlib.util.find_spec("uvloop") is not None
+    from batcher.library.running import drive
 
     async def work() -> Outcome:
         outcome = await run(settings, watch=watch)
         settle_signals()
         return outcome
 
-    return anyio.run(work, backend_options={"use_uvloop": has_uvloop})
+    return drive(work)
 
 
 def _tell(outcome: Outcome, settings: Settings, errors: SafeStream) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
-from batcher.errors import BatcherError
+from batcher.errors import StoppedError
 from batcher.records import Progress, StopReason
 
 __all__ = ["BrokenOffError", "InterruptedRunError", "Outcome", "Watch"]
 
 
-class BrokenOffError(BatcherError):
+class BrokenOffError(StoppedError):
     """A second signal ended the run before it had read what stands there."""
 
     exit_code = StopReason.SIGTERM.exit_code

@@ -11,10 +11,10 @@ import orjson
 from batcher.journal.lines import RunNote, read_line
 from batcher.journal.state import State
 
-__all__ = ["ScanHalted", "Scanned", "ends_like_ours", "scan", "whole_line"]
+__all__ = ["TOTALS", "ScanHalted", "Scanned", "ends_like_ours", "scan", "whole_line"]
 
 _BLOCK_BYTES: Final = 1024 * 1024
-_TOTALS: Final = b'{"object":"batch.totals"'
+TOTALS: Final = b'{"object":"batch.totals"'
 
 # How our lines begin. A crash of the machine may leave zeros where a write was.
 _BEGINNINGS: Final = (b'{"id":"batch_req_', b'{"object":"batch.')
@@ -57,7 +57,7 @@ def scan(
     while block := os.pread(fd, _BLOCK_BYTES, offset + len(rest)):
         *lines, rest = (rest + block).split(b"\n")
         for raw in lines:
-            if raw.startswith(_TOTALS):
+            if raw.startswith(TOTALS):
                 totals, totals_at = raw, offset
             else:
                 state.apply(raw, offset)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-__all__ = ["KeyPlace", "api_key", "check_headers"]
+__all__ = ["KeyPlace", "api_key", "check_headers", "given_key"]
 
 # Headers that carry a key somewhere; `auth_header` names the one to use.
 _KEY_HEADERS = frozenset(
@@ -81,6 +81,18 @@ def api_key(
         if key:
             return key
     return None
+
+
+def given_key(text: str) -> str:
+    """Check a key that a program gives.
+
+    Raises:
+        UsageError: It is empty, or can't stand in a header.
+    """
+    key = _checked(text, "api_key", needed=False)
+    if key is None:
+        raise UsageError("api_key is empty; leave it out where the endpoint takes no key")
+    return key
 
 
 def _own_variable(

@@ -7,6 +7,7 @@ wrong one; none quotes a value.
 from __future__ import annotations
 
 from difflib import get_close_matches
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batcher.errors import UsageError
@@ -33,7 +34,7 @@ class Given(NamedTuple):
     Attributes:
         value: Read and checked.
         said_by: `--rpm`, `BATCHER_RPM` or `job.toml: rpm`.
-        rank: 0 for a flag, 1 for a variable, 2 for the job file.
+        rank: -1 for a program's argument, 0 for a flag, 1 for a variable, 2 for the job file.
     """
 
     value: Any
@@ -47,10 +48,12 @@ def gather(
     environ: Mapping[str, str],
     job: Mapping[str, Any],
     job_file: Path | None,
+    arguments: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Given]:
     """Read every setting that was given, by the highest word on it.
 
     Args:
+        arguments: What a program gives, keyed and typed as in a job file; None is not given.
         flags: By setting name; text as typed, or typed values; None and () are not given.
         environ: The environment; an empty variable is not given.
         job: The job file's content.
@@ -60,9 +63,13 @@ def gather(
         UsageError: On an unknown key, or a value that is not of its kind.
     """
     check_keys(job, name=job_file.name if job_file else "job")
+    check_keys(arguments, name="settings")
     given: dict[str, Given] = {}
     for option in OPTIONS:
-        words = list(_words(option, flags, environ, job, job_file))
+        words = [
+            *_arguments(option, arguments),
+            *_words(option, flags, environ, job, job_file),
+        ]
         if not words:
             continue
         given[option.name] = words[0]
@@ -70,6 +77,14 @@ def gather(
             merged = tuple(pair for word in reversed(words) for pair in word.value)
             given[option.name] = words[0]._replace(value=merged)
     return given
+
+
+def _arguments(option: Option, arguments: Mapping[str, Any]) -> Iterator[Given]:
+    """Yield a program's word on a setting, if it has one."""
+    table = arguments.get(option.section) or {} if option.section else arguments
+    value = table.get(option.name)
+    if value is not None:
+        yield Given(_read(option.kind.value, value, option, option.key), option.key, -1)
 
 
 def _words(

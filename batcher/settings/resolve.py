@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from batcher.errors import UsageError
 from batcher.settings.addresses import base_url_of, origin_of, target_url
-from batcher.settings.credentials import KeyPlace, api_key, check_headers
+from batcher.settings.credentials import KeyPlace, api_key, check_headers, given_key
 from batcher.settings.forms import form_of
 from batcher.settings.layers import Given, gather
 from batcher.settings.options import OPTIONS
@@ -126,12 +127,14 @@ class Surroundings(NamedTuple):
         now: Aware, in the local zone.
         find: Finds an endpoint by its name.
         read_key: Reads a key file.
+        key: The key itself, where a program gives it.
     """
 
     environ: Mapping[str, str]
     now: datetime
     find: Callable[[str], NamedEndpoint | None]
     read_key: Callable[[Path], str]
+    key: str | None = None
 
 
 def resolve(
@@ -140,6 +143,7 @@ def resolve(
     job: Mapping[str, Any],
     job_file: Path | None,
     around: Surroundings,
+    arguments: Mapping[str, Any] = MappingProxyType({}),
     sending: bool = True,
 ) -> Settings:
     """Settle what holds for a job.
@@ -149,13 +153,20 @@ def resolve(
         job: The job file's content, or empty.
         job_file: Its path: the paths in it are relative to its folder.
         around: The environment, the time and the two lookups.
+        arguments: What a program gives, keyed and typed as in a job file; it wins over all.
         sending: False for a check, which needs neither an output nor an endpoint nor a key; what
             is not given is then empty (`output` is `Path()`).
 
     Raises:
         UsageError: On the first thing that is wrong or missing.
     """
-    given = gather(flags=flags, environ=around.environ, job=job, job_file=job_file)
+    given = gather(
+        flags=flags,
+        environ=around.environ,
+        job=job,
+        job_file=job_file,
+        arguments=arguments,
+    )
     settled = {
         option.settings_field: given[option.name].value
         for option in OPTIONS
@@ -230,6 +241,8 @@ def _url(said: Given) -> str:
 def _key(
     given: Mapping[str, Given], around: Surroundings, named: NamedEndpoint | None, base_url: str
 ) -> str | None:
+    if around.key is not None:
+        return given_key(around.key)
     variable, file = given.get("api_key_env"), given.get("api_key_file")
     place = None
     if variable and file and variable.rank == file.rank:

@@ -1,0 +1,437 @@
+"""batcher within a program: its surface, its loop, cancelling, errors, reading results back."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import batcher
+from tests.harness import Job, as_lines, row, rows
+from tests.server import Does, Endpoint, Say, refusal
+
+PUBLIC = {
+    "BatcherError", "ModelTotals", "OutputLockedError", "Progress", "RequestCounts", "Result",
+    "Results", "Stop", "StoppedError", "StorageError", "ToolCall", "Totals", "Usage", "UsageError",
+    "read_results", "run", "run_async",
+}  # fmt: skip
+
+
+class Program:
+    """A program that runs jobs at the endpoint."""
+
+    def __init__(self, folder: Path, endpoint: Endpoint) -> None:
+        self.folder = folder
+        self.endpoint = endpoint
+        self.source = folder / "in.jsonl"
+        self.output = folder / "out.jsonl"
+
+    def settings(self, **more: Any) -> dict[str, Any]:
+        """What every run is told."""
+        return {"base_url": self.endpoint.url, "prices": "none", **more}
+
+    def run(self, **more: Any) -> batcher.Totals:
+        """Run the job, blocking."""
+        return batcher.run(self.source, self.output, **self.settings(**more))
+
+    async def run_async(self, name: str = "out.jsonl", **more: Any) -> batcher.Totals:
+        """Run the job in the loop that runs."""
+        return await batcher.run_async(self.source, self.folder / name, **self.settings(**more))
+
+    def write(self, lines: list[Any]) -> None:
+        """Write the source."""
+        self.source.write_bytes(as_lines(lines))
+
+
+@pytest.fixture
+def program(job: Job, endpoint: Endpoint) -> Program:
+    """A program, without settings from outside."""
+    return Program(job.folder, endpoint)
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """The process's signal handlers are as they were."""
+    watched = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in watched]
+    yield
+    assert [signal.getsignal(number) for number in watched] == before
+
+
+def test_the_surface_is_exact() -> None:
+    """`__all__` names what is public, each name is there, and nothing else is shown."""
+    assert set(batcher.__all__) == PUBLIC
+    assert len(batcher.__all__) == len(PUBLIC)
+    for name in batcher.__all__:
+        value = getattr(batcher, name)
+        assert value.__doc__, name
+        assert value.__module__.startswith("batcher."), name
+    assert set(dir(batcher)) == PUBLIC | {"__version__"}
+    with pytest.raises(AttributeError):
+        _ = batcher.nothing_of_the_kind
+
+
+def test_importing_is_quick() -> None:
+    """`import batcher` imports nothing that sends, shows or reckons."""
+    code = (
+        "import sys, batcher; assert batcher.__all__; heavy = {'aiohttp', 'anyio', 'orjson',"
+        " 'click', 'rich', 'asyncio', 'batcher.library'} & set(sys.modules); sys.exit(str(heavy)"
+        " if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_public_name_is_documented() -> None:
+    """docs/library.md names all that is public."""
+    text = (Path(__file__).parents[1] / "docs" / "library.md").read_text()
+    assert not {name for name in batcher.__all__ if f"`{name}" not in text and name not in text}
+
+
+def test_run_returns_the_totals(program: Program, endpoint: Endpoint, handlers: None) -> None:
+    """The totals are those of the file, typed; failed rows are no error of the run."""
+    endpoint.on("r2", refusal(400, "context_length_exceeded", message="too long"))
+    program.write(rows(3))
+    totals = program.run()
+    assert totals.request_counts == batcher.RequestCounts(3, 2, 1)
+    assert totals.errors == {"context_length_exceeded": 1}
+    assert (totals.complete, totals.stop_reason, totals.exit_code) == (True, None, 3)
+    assert totals.raise_for_stop() is totals
+    assert totals.usage.total_tokens == 2 * (10 + 2 + 5)
+    assert totals.attempts == endpoint.books.attempts == 3
+    assert totals.cost_usd is None
+    assert totals.finished_at >= totals.started_at
+    assert totals.by_model["m"].request_counts == totals.request_counts
+    found = batcher.read_results(program.output)
+    assert found.totals == dataclasses.replace(totals, exit_code=found.totals.exit_code)
+
+
+def test_records_are_frozen_and_tell_no_prompt(program: Program) -> None:
+    """A record can't be changed, and its representation holds neither prompt nor answer."""
+    program.write([row("secret prompt", "a")])
+    program.run()
+    (result,) = batcher.read_results(program.output)
+    assert result.text == "echo secret prompt"
+    assert "secret" not in repr(result)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        result.custom_id = "b"  # type: ignore[misc]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        batcher.read_results(program.output).totals.attempts = 0  # type: ignore[misc]
+
+
+def test_results_are_read_back(program: Program, endpoint: Endpoint) -> None:
+    """Each result has its row's outcome, in types; the file may be gone over again."""
+    call = {"type": "function", "id": "c1", "function": {"name": "f", "arguments": '{"x": 1}'}}
+    message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    answer = {"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}
+    endpoint.on("tool", Say(body=json.dumps(answer).encode()))
+    endpoint.on("bad", refusal(422, "nope", message="not so"))
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    program.write([row("tool", tools=tools), row("bad"), row("fine"), "not json"])
+    program.run(prices="list")
+    results = batcher.read_results(program.output)
+    found = {result.custom_id: result for result in results}
+    assert {name: result.succeeded for name, result in found.items()} == {
+        "tool": True, "bad": False, "fine": True, "row-4": False,
+    }  # fmt: skip
+    assert found["tool"].tool_calls == (batcher.ToolCall("f", {"x": 1}),)
+    assert (found["bad"].status_code, found["bad"].error_code) == (422, "nope")
+    assert found["bad"].error_message == "not so"
+    assert found["row-4"].body is None
+    assert found["row-4"].error_code == "invalid_json"
+    assert found["fine"].usage == batcher.Usage(14, 5, 19, 4, 0, 2)
+    assert (found["fine"].row, found["fine"].attempts, found["fine"].text) == (3, 1, "echo fine")
+    assert found["fine"].finished_at.tzinfo is not None
+    assert sum(1 for _ in results) == 4
+
+
+def test_reading_is_lazy(program: Program) -> None:
+    """The first result is there before the rest of the file has been read."""
+    program.write(rows(50))
+    program.run()
+    with program.output.open("r+b") as file:
+        lines = file.readlines()
+        file.seek(len(lines[0]))
+        file.truncate()
+        file.write(b"damaged\n")
+    results = iter(batcher.read_results(program.output))
+    assert next(results).succeeded
+    with pytest.raises(batcher.UsageError, match="line 2 is no result"):
+        next(results)
+
+
+def test_settings_are_those_of_a_job_file(program: Program, tmp_path: Path) -> None:
+    """Template, answer and defaults are given as in a job file; paths may be `Path`s."""
+    program.write([{"id": "a", "text": "hello", "gold": "x"}])
+    totals = program.run(
+        request={"model": "m", "messages": [{"role": "user", "content": "{{ text }}"}]},
+        id_field="id",
+        carry=["gold"],
+        answer={"labels": ["echo hello", "other"], "gold": "gold"},
+        timeout="90s",
+        concurrency=2,
+    )
+    assert totals.request_counts.completed == 1
+    (result,) = batcher.read_results(program.output)
+    assert (result.label, result.input) == ("echo hello", {"gold": "x"})
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"max_attemps": 3}, "did you mean 'max_attempts'"),
+        ({"answer": {"lable": "/x"}}, "did you mean 'answer.label'"),
+        ({"model": "gpt-4o"}, "belongs into"),
+        ({"concurrency": "8"}, "concurrency must be a whole number"),
+        ({"concurrency": True}, "concurrency must be a whole number"),
+        ({"progress": "bar"}, "on_progress"),
+        ({"json": True}, "returns the totals"),
+        ({"api_key": ""}, "api_key is empty"),
+        ({"fresh": True, "retry_failed": True}, "give one of them"),
+    ],
+)
+def test_wrong_settings_are_refused(
+    program: Program, endpoint: Endpoint, settings: dict[str, Any], words: str
+) -> None:
+    """An unknown name is refused with the nearest right one, and nothing is sent."""
+    program.write(rows(1))
+    with pytest.raises(batcher.UsageError, match=words):
+        program.run(**settings)
+    assert endpoint.books.attempts == 0
+
+
+def test_arguments_win_over_the_environment(
+    program: Program, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the program says counts; what it leaves out may come from the environment."""
+    monkeypatch.setenv("BATCHER_BASE_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("BATCHER_LIMIT", "2")
+    monkeypatch.setenv("BATCHER_API_KEY", "sk-of-the-environment")
+    program.write(rows(3))
+    assert program.run(api_key="sk-given").request_counts.total == 2
+    assert endpoint.books.seen[0].headers["Authorization"] == "Bearer sk-given"
+    assert program.run(limit=3).request_counts.total == 3
+    assert endpoint.books.seen[2].headers["Authorization"] == "Bearer sk-of-the-environment"
+
+
+def test_a_job_file_runs(program: Program, tmp_path: Path) -> None:
+    """A job file names source and output; arguments win over what it says."""
+    program.write(rows(3))
+    text = f'source = "in.jsonl"\noutput = "x.jsonl"\nbase_url = "{program.endpoint.url}"\n'
+    (tmp_path / "job.toml").write_text(text + 'prices = "none"\n')
+    assert batcher.run(tmp_path / "job.toml").complete
+    assert (tmp_path / "x.jsonl").exists()
+    assert batcher.run(tmp_path / "job.toml", program.output, limit=1).request_counts.total == 1
+
+
+def test_errors_are_the_command_lines(program: Program) -> None:
+    """What ends a run before it began is an exception of the public tree."""
+    with pytest.raises(batcher.UsageError, match="can't be read"):
+        program.run()
+    with pytest.raises(batcher.UsageError, match="no job has written here"):
+        batcher.read_results(program.output)
+    assert issubclass(batcher.OutputLockedError, batcher.BatcherError)
+
+
+def test_a_loop_that_runs_is_respected(program: Program) -> None:
+    """`run` says what to do within a loop, rather than fail in its depths."""
+
+    async def main() -> None:
+        program.run()
+
+    with pytest.raises(batcher.UsageError, match="await batcher"):
+        asyncio.run(main())
+
+
+def test_two_runs_at_once(program: Program, endpoint: Endpoint, handlers: None) -> None:
+    """Two runs share a loop of plain asyncio with the program's own work."""
+    program.write(rows(20))
+    policy = asyncio.get_event_loop_policy if sys.version_info < (3, 14) else lambda: None
+    before = type(policy())
+    beats = 0
+
+    async def main() -> tuple[batcher.Totals, batcher.Totals]:
+        nonlocal beats
+
+        async def beat() -> None:
+            nonlocal beats
+            while True:
+                beats += 1
+                await asyncio.sleep(0)
+
+        beating = asyncio.create_task(beat())
+        try:
+            return await asyncio.gather(program.run_async("a.jsonl"), program.run_async("b.jsonl"))
+        finally:
+            beating.cancel()
+
+    first, second = asyncio.run(main())
+    assert first.request_counts == second.request_counts == batcher.RequestCounts(20, 20, 0)
+    assert endpoint.books.attempts == 40
+    assert beats > 10
+    assert type(policy()) is before
+
+
+def test_same_output_twice(program: Program, endpoint: Endpoint) -> None:
+    """A second run of the same output in one process is refused while the first one goes."""
+    endpoint.always(Does.WAIT)
+    program.write(rows(2))
+
+    async def main() -> batcher.Totals:
+        first = asyncio.create_task(program.run_async())
+        await asyncio.to_thread(endpoint.wait_until, lambda books: books.in_flight == 2)
+        with pytest.raises(batcher.OutputLockedError):
+            await program.run_async()
+        endpoint.release()
+        return await first
+
+    assert asyncio.run(main()).complete
+
+
+def test_run_in_a_thread_and_stop(program: Program, endpoint: Endpoint) -> None:
+    """`run` works in a thread, and `Stop` stops it from outside: what is in flight is awaited."""
+    endpoint.always(Does.WAIT)
+    program.write(rows(9))
+    stop = batcher.Stop()
+    found: list[batcher.Totals] = []
+    thread = threading.Thread(target=lambda: found.append(program.run(concurrency=2, stop=stop)))
+    thread.start()
+    endpoint.wait_until(lambda books: books.in_flight == 2)
+    stop.drain()
+    endpoint.release()
+    thread.join(20)
+    (totals,) = found
+    assert (totals.stop_reason, totals.pending, totals.complete) == ("cancelled", 7, False)
+    assert totals.request_counts.completed == endpoint.books.attempts == 2
+    with pytest.raises(batcher.StoppedError, match="asked to stop") as caught:
+        totals.raise_for_stop()
+    assert caught.value.exit_code == totals.exit_code == 130
+    assert program.run().request_counts.completed == 9
+    assert endpoint.books.attempts == 9
+
+
+def test_stop_at_once(program: Program, endpoint: Endpoint) -> None:
+    """`Stop.now` breaks off what is in flight, and the bill says that it may be charged."""
+    endpoint.always(Does.WAIT)
+    program.write(rows(9))
+    stop = batcher.Stop()
+
+    async def main() -> batcher.Totals:
+        run = asyncio.create_task(program.run_async(concurrency=2, stop=stop))
+        await asyncio.to_thread(endpoint.wait_until, lambda books: books.in_flight == 2)
+        stop.now()
+        return await run
+
+    totals = asyncio.run(main())
+    assert (totals.stop_reason, totals.attempts_without_usage) == ("cancelled", 2)
+    endpoint.release()
+    assert program.run().attempts == endpoint.books.attempts == 11
+
+
+def cancelled_at_two(program: Program, endpoint: Endpoint, on_cancel: Any, times: int) -> None:
+    """Cancel a run with two requests in flight, so many times; it ends cancelled."""
+
+    async def main() -> None:
+        run = asyncio.create_task(program.run_async(concurrency=2, on_cancel=on_cancel))
+        await asyncio.to_thread(endpoint.wait_until, lambda books: books.in_flight == 2)
+        for _ in range(times):
+            run.cancel()
+            await asyncio.sleep(0)
+        if on_cancel == "drain" and times == 1:
+            assert not run.done()
+            endpoint.release()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+
+    asyncio.run(main())
+
+
+def test_cancelling_drains(program: Program, endpoint: Endpoint) -> None:
+    """A cancelled run awaits what is in flight and keeps its answers; nothing is paid twice."""
+    endpoint.always(Does.WAIT)
+    program.write(rows(9))
+    cancelled_at_two(program, endpoint, "drain", 1)
+    assert endpoint.books.attempts == 2
+    assert sum(1 for _ in batcher.read_results(program.output, unfinished=True)) == 2
+    totals = program.run()
+    assert (totals.attempts, totals.attempts_without_usage) == (9, 0)
+    assert endpoint.books.attempts == 9
+
+
+@pytest.mark.parametrize(("on_cancel", "times"), [("stop", 1), ("drain", 2)])
+def test_cancelling_stops(program: Program, endpoint: Endpoint, on_cancel: str, times: int) -> None:
+    """Asked to stop, or cancelled again, a run breaks off; what it broke off is on the bill."""
+    endpoint.always(Does.WAIT)
+    program.write(rows(9))
+    cancelled_at_two(program, endpoint, on_cancel, times)
+    endpoint.release()
+    totals = program.run()
+    assert (totals.attempts, totals.attempts_without_usage) == (11, 2)
+
+
+def test_a_timeout_cancels(program: Program, endpoint: Endpoint) -> None:
+    """`asyncio.timeout` ends a run as it ends anything else."""
+    endpoint.always(Does.WAIT)
+    program.write(rows(9))
+
+    async def main() -> None:
+        async with asyncio.timeout(0.2):
+            await program.run_async(on_cancel="stop")
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(main())
+
+
+def test_progress_is_told(program: Program) -> None:
+    """`on_progress` hears of the run, to its last state."""
+    seen: list[batcher.Progress] = []
+    program.write(rows(5))
+    program.run(on_progress=seen.append)
+    assert (seen[-1].done, seen[-1].total) == (5, 5)
+
+
+def test_an_unfinished_job_is_read_when_asked(program: Program, endpoint: Endpoint) -> None:
+    """What an unfinished job has is read on request alone; a row's last result counts."""
+    endpoint.on("r2", refusal(401))
+    program.write(rows(2))
+    totals = program.run(concurrency=1)
+    assert (totals.stop_reason, totals.exit_code) == ("refused", 5)
+    with pytest.raises(batcher.UsageError, match="not finished"):
+        batcher.read_results(program.output)
+    results = batcher.read_results(program.output, unfinished=True)
+    assert [result.custom_id for result in results] == ["r1"]
+    with pytest.raises(batcher.UsageError, match="not finished"):
+        _ = results.totals
+
+
+def test_money_is_exact(program: Program, endpoint: Endpoint) -> None:
+    """Costs are decimals, to the last digit."""
+    prices = program.folder / "prices.toml"
+    prices.write_text('[models."m"]\ninput = 0.1\noutput = 0.3\n')
+    program.write(rows(1))
+    totals = program.run(prices=prices)
+    assert isinstance(totals.cost_usd, Decimal)
+    (result,) = batcher.read_results(program.output)
+    assert result.cost_usd == totals.cost_usd == totals.by_model["m"].cost_usd
+
+
+def test_no_secret_in_a_traceback(program: Program) -> None:
+    """What an error's traceback prints holds neither the key nor a prompt."""
+    key, prompt = "sk-very-secret"[:], "a secret prompt"[:]
+    program.write([prompt])
+    with pytest.raises(batcher.UsageError) as caught:
+        program.run(api_key=key, strict=True)
+    text = "".join(traceback.format_exception(caught.value))
+    assert key not in text
+    assert prompt not in text
