@@ -17,6 +17,7 @@ import pytest
 
 from batcher.records import Hold, Progress
 from tests.harness import Job, row, rows
+from tests.hostile import HostileServer, answer, repeat
 from tests.server import Does, Endpoint, Move, Say, Seen, refusal, usage_of
 
 OVER_64_MIB = 64 * 1024 * 1024 + 1
@@ -198,6 +199,17 @@ def test_stale_connection(job: Job, endpoint: Endpoint) -> None:
     assert job.result("r2")["batcher"]["attempts"] == 2
     assert endpoint.books.connections == 2
     job.audit()
+
+
+def test_headers_that_are_no_text(job: Job) -> None:
+    """Bytes in a header that are no UTF-8 spoil neither the row nor the run."""
+    said = answer(b'{"choices": [{}]}', headers=["x-request-id: r-?"]).replace(
+        b"r-?", b"r-\xff\xe9"
+    )
+    with HostileServer(repeat(said)) as server:
+        job.write(rows(2))
+        assert job.run("--base-url", server.origin).code == 0
+    assert job.result("r1")["response"]["request_id"].startswith("r-")
 
 
 def test_answers_in_other_clothes(job: Job, endpoint: Endpoint) -> None:

@@ -210,7 +210,8 @@ def _request_id(reply: Reply) -> str:
     headers = reply.headers
     for name in _REQUEST_ID:
         if (value := headers.get(name)) is not None:
-            return value
+            # Bytes that are no UTF-8 come as lone surrogates, which JSON can't hold.
+            return value if value.isascii() else value.encode("utf-8", "replace").decode()
     return ""
 
 
