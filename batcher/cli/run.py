@@ -38,7 +38,7 @@ def command(target: str, **flags: Any) -> int:
     settings = settings_for(target, flags)
     errors = standard_error()
     dumb = os.environ.get("TERM") in {"dumb", "unknown"}
-    watch = watch_for(settings.progress, errors, title=_title(settings), dumb=dumb)
+    watch = watch_for(settings.progress, errors.hurried(), title=_title(settings), dumb=dumb)
     with watch:
         for note in variable_notes():
             watch.log(note)

@@ -1,32 +1,50 @@
 """Writing to standard output and error without ever harming a run.
 
 Nobody may be reading any more: a closed pipe, a full disk behind a redirection, a terminal that has
-gone. What can't be shown is dropped, and the run and its exit code go on as they would have.
+gone, a pipe that is full because its reader waits for our end. What can't be shown is dropped, and
+the run and its exit code go on as they would have.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
     from typing import TextIO
 
 __all__ = ["SafeStream", "open_standard_descriptors", "standard_error", "standard_output"]
 
-_STANDARD_ERROR = 2
+_STANDARD_ERROR: Final = 2
+
+# How long the words at the end wait for a reader; the progress before waits for none.
+_PATIENCE_S: Final = 5.0
+
+# A pipe that takes anything takes a page, 4,096 bytes, and a character has at most four.
+_PIECE_CHARS: Final = 1000
+_NEXT_PIECE_S: Final = 1.0
 
 
 class SafeStream:
     """A text stream that falls silent once it can't be written to.
 
     It has what rich and click ask of a stream.
+
+    Args:
+        stream: What is written to; None where there is nothing.
+        patience_s: How long to wait for a reader that lags behind.
     """
 
-    def __init__(self, stream: TextIO | None) -> None:
+    def __init__(self, stream: TextIO | None, *, patience_s: float = _PATIENCE_S) -> None:
         self._stream = stream
+        self._patience_s = patience_s
         self.broken = stream is None
+
+    def hurried(self) -> Self:
+        """The same stream for what goes on showing: what nobody reads at once is dropped."""
+        return type(self)(self._stream, patience_s=0.0)
 
     @property
     def encoding(self) -> str:
@@ -51,10 +69,30 @@ class SafeStream:
         """Write what can be written; characters that the encoding lacks become `?`."""
         if self._stream is not None and not self.broken:
             try:
-                self._stream.write(text.encode(self.encoding, "replace").decode(self.encoding))
+                self._write(text.encode(self.encoding, "replace").decode(self.encoding))
             except (OSError, ValueError):
                 self._give_up()
         return len(text)
+
+    def _write(self, text: str) -> None:
+        assert self._stream is not None
+        patience_s = self._patience_s
+        for start in range(0, len(text), _PIECE_CHARS):
+            if not self._has_room(patience_s):
+                if patience_s:
+                    self._give_up()
+                return
+            self._stream.write(text[start : start + _PIECE_CHARS])
+            self._stream.flush()
+            patience_s = max(patience_s, _NEXT_PIECE_S)
+
+    def _has_room(self, patience_s: float) -> bool:
+        """Whether a piece can be written without waiting for a reader."""
+        try:
+            descriptor = self.fileno()
+        except (OSError, ValueError):
+            return True
+        return bool(select.select([], [descriptor], [], patience_s)[1])
 
     def flush(self) -> None:
         """Flush; a failure silences the stream."""

@@ -7,13 +7,16 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from tests.crash.books import read
 from tests.crash.endpoint import Endpoint
-from tests.crash.job import HANG_S, Figures, Job, good_row
+from tests.crash.job import CONCURRENCY, HANG_S, Figures, Job, good_row
+from tests.harness import wait_for
 
 Reckon = Callable[[Figures], None]
 
@@ -35,6 +38,7 @@ def job(tmp_path: Path, endpoint: Endpoint, reckon: Reckon) -> Iterator[Job]:
     """A job of 60 rows at that endpoint."""
     job = Job(tmp_path, endpoint)
     job.write_source([good_row(number) for number in range(60)])
+    endpoint.begin_run()
     yield job
     reckon(job.figures._replace(faults=1))
 
@@ -188,6 +192,63 @@ def test_nobody_reads_what_is_said(job: Job, endpoint: Endpoint, progress: str) 
         process = job.start(("--progress", progress, "--json"), stdout=pipe, stderr=pipe)
         assert process.wait(HANG_S) == 0
     assert read(job.output).lines == 60
+
+
+@pytest.mark.parametrize(
+    "progress", ["json", pytest.param("auto", marks=slow), pytest.param("bar", marks=slow)]
+)
+def test_the_pipe_is_full(job: Job, endpoint: Endpoint, progress: str) -> None:
+    """A full pipe behind standard error holds nothing up; once it is read, the end is told."""
+    with _full_pipe() as (reader, pipe), _ended(job.start(("--progress", progress), stderr=pipe)):
+        wait_for(job.output.exists)
+        pipe.close()
+        assert b"60" in reader.read().rsplit(bytes(512))[-1]
+    assert read(job.output).lines == 60
+
+
+@slow
+def test_the_pipe_is_full_and_never_read(job: Job, endpoint: Endpoint) -> None:
+    """Who reads standard error only once the process has ended does not keep it from ending."""
+    with _full_pipe() as (_, pipe), _ended(job.start(("--progress", "json"), stderr=pipe)):
+        pass
+    assert read(job.output).lines == 60
+
+
+@contextmanager
+def _full_pipe() -> Iterator[tuple[BinaryIO, BinaryIO]]:
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb") as read_end, os.fdopen(writer, "wb", buffering=0) as pipe:
+        os.set_blocking(writer, False)
+        while pipe.write(bytes(512)):
+            pass
+        os.set_blocking(writer, True)
+        yield read_end, pipe
+
+
+@contextmanager
+def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    try:
+        yield
+        assert process.wait(HANG_S) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+@slow
+def test_stopped_and_continued(job: Job, endpoint: Endpoint) -> None:
+    """What was answered while the process was stopped is read, however late: it is paid for."""
+    endpoint.latency_s = 1.0
+    job.write_source(job.rows[:CONCURRENCY])
+    endpoint.begin_run()
+    process = job.start(("--timeout", "3", "--max-attempts", "1"))
+    with _ended(process):
+        assert endpoint.wait_for(CONCURRENCY, HANG_S)
+        process.send_signal(signal.SIGSTOP)
+        endpoint.settle()
+        time.sleep(3.5)
+        process.send_signal(signal.SIGCONT)
+    assert endpoint.seen == CONCURRENCY
 
 
 @slow
