@@ -33,6 +33,8 @@ from batcher.transport import BaseTransport, Transport, open_transport
 __all__ = ["Sending"]
 
 _TICK_S: Final = 0.25
+# A look that comes so late means that the process was stopped, or starved.
+_STALLED_S: Final = 1.0
 _STATUS_EVERY_S: Final = 1.0
 
 # Files that a run needs besides its connections.
@@ -157,11 +159,15 @@ class Sending:
     ) -> None:
         """Look after the run until it is done: times, limits, what it shows."""
         drained_s = math.inf
+        now_s, stalled = time.monotonic(), False
         while not done.is_set():
             with anyio.move_on_after(_TICK_S):
                 await done.wait()
-            now_s = time.monotonic()
-            transport.sweep(now_s)
+            looked_s, now_s = now_s, time.monotonic()
+            # Answers that came during a stall are read first: they are paid for.
+            stalled = not stalled and now_s - looked_s > _STALLED_S
+            if not stalled:
+                transport.sweep(now_s)
             self._notice(monitor, now_s)
             if self._switch.thrown and drained_s == math.inf:
                 drain_s = self._settings.drain_s
