@@ -74,7 +74,7 @@ async def run(
         raise UsageError("--max-cost can't be kept yet: nothing was sent; leave it out to run")
     switch = switch or StopSwitch()
     paths = Paths(settings.output)
-    paths.check()
+    paths.check(settings.source)
     lock = Lock(paths.lock)
     try:
         with obeyed(switch) if signals else nullcontext():

@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +20,12 @@ import orjson
 from batcher.errors import OutputLockedError, StorageError, UsageError
 
 __all__ = ["Lock", "Paths", "reason", "storage_errors", "sync_folder"]
+
+# `status` holds a lock for as long as it takes to see that nobody else does.
+_LOOKS: Final = 5
+_LOOK_S: Final = 0.01
+
+_COPY_BYTES: Final = 1024 * 1024
 
 
 class Paths:
@@ -38,13 +45,23 @@ class Paths:
         self.scratch = self.output.with_name(name + ".partial.tmp")
         self.lock = self.output.with_name(name + ".lock")
 
-    def check(self) -> None:
-        """Raise `UsageError` unless an output can stand here."""
+    def check(self, source: Path | None = None) -> None:
+        """Raise `UsageError` unless an output can stand here and leaves the `source` alone."""
+        if source is not None:
+            self._spare(source)
         with usage_errors(f"the output {self.output} can't be looked at"):
             if self.output.exists() and not self.output.is_file():
                 raise UsageError(f"the output {self.output} is not a file")
         with usage_errors(f"the output's folder {self.output.parent} can't be made"):
             self.output.parent.mkdir(parents=True, exist_ok=True)
+
+    def _spare(self, source: Path) -> None:
+        where = Path(os.path.realpath(source))
+        for path in (self.output, self.partial, self.scratch, self.lock):
+            with usage_errors(f"{path} can't be looked at"):
+                same = where == path or (path.exists() and where.exists() and path.samefile(where))
+            if same:
+                raise UsageError(f"the results would replace the source: {path} is kept by the run")
 
     def set_aside(self) -> list[Path]:
         """Keep what is there as `.bak`, never over an older one; return the new names.
@@ -98,7 +115,7 @@ class Lock:
 
     def _take(self) -> None:
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._try_for_a_while()
         except BlockingIOError:
             owner = read_status(self._path).get("pid")
             os.close(self._fd)
@@ -109,6 +126,14 @@ class Lock:
         except OSError as error:
             os.close(self._fd)
             raise UsageError(f"{self._path} can't be locked: {reason(error)}") from None
+
+    def _try_for_a_while(self) -> None:
+        for _ in range(_LOOKS):
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            time.sleep(_LOOK_S)
+        fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def is_locked(path: Path) -> bool:
@@ -188,9 +213,6 @@ def usage_errors(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise UsageError(f"{what}: {reason(error)}") from None
-
-
-_COPY_BYTES: Final = 1024 * 1024
 
 
 def _linked(path: Path, name: Path) -> bool:
