@@ -31,6 +31,7 @@ from batcher.spend import (
 )
 
 __all__ = [
+    "Account",
     "Ledger",
     "cost_text",
     "read_spend",
@@ -47,8 +48,8 @@ _EXACT = Context(prec=60)
 _NO_CODE = "unknown"
 
 
-class _Account:
-    """The counters of one model."""
+class Account:
+    """Counters of results and of what they cost: of one model, or of whatever else is added up."""
 
     __slots__ = (
         "attempts",
@@ -96,9 +97,9 @@ class _Account:
         if unpriced:
             self.unpriced += sign
 
-    def absorb(self, other: _Account) -> None:
+    def absorb(self, other: Account) -> None:
         """Add another account's counters to this one's."""
-        for name in _Account.__slots__:
+        for name in Account.__slots__:
             if name != "cost":
                 setattr(self, name, getattr(self, name) + getattr(other, name))
         self.cost = _EXACT.add(self.cost, other.cost)
@@ -107,7 +108,7 @@ class _Account:
         """Whether anything is left to tell; rows that were never sent may well name no model."""
         if not model and not self.attempts:
             return False
-        return any(getattr(self, name) for name in _Account.__slots__)
+        return any(getattr(self, name) for name in Account.__slots__)
 
     def request_counts(self, pending: int = 0) -> dict[str, int]:
         """The account's rows, as the Batch API names them."""
@@ -142,9 +143,9 @@ class Ledger:
     """
 
     def __init__(self) -> None:
-        self._accounts: dict[str, _Account] = {}
+        self._accounts: dict[str, Account] = {}
         self._errors: Counter[str] = Counter()
-        self._pruned: dict[str, _Account] = {}
+        self._pruned: dict[str, Account] = {}
         self._pruned_rows = 0
 
     def add(self, *, model: str, succeeded: bool, error_code: str | None, spend: Spend) -> None:
@@ -185,7 +186,7 @@ class Ledger:
     def add_pruned(self, *, model: str, spend: Spend, rows: int = 1) -> None:
         """Count what rows cost that have been dropped from the job; they count as rows no more."""
         self._pruned_rows += rows
-        self._pruned.setdefault(model, _Account()).post(spend, 1)
+        self._pruned.setdefault(model, Account()).post(spend, 1)
         self._open(model).post(spend, 1)
 
     def read_pruned(self, pruned: Mapping[str, Any]) -> None:
@@ -202,7 +203,7 @@ class Ledger:
         """Add all that another ledger counted."""
         for mine, theirs in ((self._accounts, other._accounts), (self._pruned, other._pruned)):
             for model, account in theirs.items():
-                mine.setdefault(model, _Account()).absorb(account)
+                mine.setdefault(model, Account()).absorb(account)
         self._errors.update(other._errors)
         self._pruned_rows += other._pruned_rows
 
@@ -274,8 +275,8 @@ class Ledger:
             fields["pruned"] = self._pruned_fields()
         return fields
 
-    def _open(self, model: str) -> _Account:
-        return self._accounts.setdefault(model, _Account())
+    def _open(self, model: str) -> Account:
+        return self._accounts.setdefault(model, Account())
 
     def _errors_by_count(self) -> dict[str, int]:
         found = ((code, count) for code, count in self._errors.items() if count)
@@ -287,8 +288,8 @@ class Ledger:
         return {"rows": self._pruned_rows, **spend_json(spend), "by_model": by_model}
 
 
-def _sum(accounts: Iterable[_Account]) -> _Account:
-    whole = _Account()
+def _sum(accounts: Iterable[Account]) -> Account:
+    whole = Account()
     for account in accounts:
         whole.absorb(account)
     return whole

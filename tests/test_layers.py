@@ -19,7 +19,7 @@ LAYERS = (
     {"transport", "journal", "source"},
     {"codec", "results"},
     {"retry", "governor", "ledger", "pricing", "checks", "settings", "template", "answers"},
-    {"usage", "spend"},
+    {"usage", "spend", "words"},
     {"records"},
     {"errors"},
 )

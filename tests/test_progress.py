@@ -19,6 +19,7 @@ from batcher.cli.bar import BarWatch, render, second_line
 from batcher.cli.progress import JsonWatch, LineWatch, SilentWatch, watch_for
 from batcher.cli.streams import SafeStream
 from batcher.records import Hold, Progress, Spend, StopReason, Usage
+from batcher.words import duration, money, short
 
 STATE = Progress(
     total=240_000,
@@ -85,7 +86,7 @@ def drawn(state: Progress, width: int, *, title: str = "reviews.jsonl") -> list[
 )  # fmt: skip
 def test_short(number: float, expected: str) -> None:
     """A large number takes few cells."""
-    assert words.short(number) == expected
+    assert short(number) == expected
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_short(number: float, expected: str) -> None:
 )  # fmt: skip
 def test_duration(length_s: float, expected: str) -> None:
     """A time is told in its two largest units."""
-    assert words.duration(length_s) == expected
+    assert duration(length_s) == expected
 
 
 @pytest.mark.parametrize(
@@ -111,7 +112,7 @@ def test_duration(length_s: float, expected: str) -> None:
 )
 def test_money(amount: str, expected: str) -> None:
     """Small amounts keep four places."""
-    assert words.money(amount) == expected
+    assert money(amount) == expected
 
 
 def test_bar_says_it_all() -> None:

@@ -24,6 +24,10 @@ COMMANDS = {
     "run": ("batcher.cli.run", "Send a file of requests; write one result a row and the totals."),
     "check": ("batcher.cli.check", "Check every row of a source; send nothing."),
     "status": ("batcher.cli.status", "Say how a job stands: running, stopped or finished."),
+    "report": (
+        "batcher.cli.report",
+        "Say what outputs have cost, by model, day, job, label, endpoint or error.",
+    ),
     "sandbox": (
         "batcher.cli.sandbox",
         "Serve an endpoint on this machine; it fails when asked to.",

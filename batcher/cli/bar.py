@@ -18,8 +18,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from batcher.cli.words import count, duration, held, money, rate, rows_done, share, short
+from batcher.cli.words import held, rate, rows_done, share
 from batcher.records import Hold
+from batcher.words import count, duration, money, short
 
 if TYPE_CHECKING:
     from typing import IO, Self

@@ -11,7 +11,7 @@ from batcher.cli.faults import EXIT_USAGE
 from batcher.cli.inputs import settings_for
 from batcher.cli.options import GroupedCommand, settings_options
 from batcher.cli.streams import standard_output
-from batcher.cli.words import count, plural
+from batcher.words import count, plural
 
 if TYPE_CHECKING:
     from batcher.check import CheckReport

@@ -12,8 +12,9 @@ from batcher.cli.inputs import is_job_file, settings_for
 from batcher.cli.options import GroupedCommand, settings_options
 from batcher.cli.streams import standard_output
 from batcher.cli.summary import cost_words, error_words, token_words
-from batcher.cli.words import count, duration, plain_line, plural, progress_object
+from batcher.cli.words import plain_line, progress_object
 from batcher.errors import UsageError
+from batcher.words import count, duration, plural
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

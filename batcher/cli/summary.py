@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from batcher.cli.words import count, duration, money, plural
 from batcher.records import StopReason
+from batcher.words import count, duration, money, plural
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

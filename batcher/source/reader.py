@@ -5,12 +5,14 @@ A source is read in blocks, in a thread of the caller's choice, and never held w
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import importlib
 import os
 import stat
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +21,7 @@ from batcher.settings.forms import form_of
 from batcher.source.lines import JsonLines, Line
 from batcher.source.table import Table
 
-__all__ = ["Source"]
+__all__ = ["Source", "blocks"]
 
 # A block is a few hundred rows: large enough that a thread's hop for each costs nothing, small
 # enough that a pipe's first rows are not waited for.
@@ -121,13 +123,30 @@ class Source:
         return Table(self._read, tabs=self._form == "tsv")
 
     def _read(self) -> bytes:
-        # read1 hands over what a cut file still held; read would drop it and raise.
-        read = getattr(self._stream, "read1", self._stream.read)
-        try:
-            block: bytes = read(_BLOCK_BYTES)
-        except Exception as error:  # noqa: BLE001 - each decompressor has errors of its own
-            raise StorageError(f"the source can't be read on: {_reason(error)}") from None
-        return block
+        return _read_block(self._stream, "the source can't be read on")
+
+
+def blocks(path: Path) -> Iterator[bytes]:
+    """Give the bytes of a file of any kind, decompressed, a block at a time.
+
+    Raises:
+        UsageError: It can't be opened, or what decompresses it is not installed.
+        StorageError: It can't be read on, or is cut short.
+    """
+    with contextlib.closing(_open(path)) as file:
+        stream = _decompressed(path, file)
+        while block := _read_block(stream, f"{path} can't be read on"):
+            yield block
+
+
+def _read_block(stream: Any, complaint: str) -> bytes:
+    # read1 hands over what a cut file still held; read would drop it and raise.
+    read = getattr(stream, "read1", stream.read)
+    try:
+        block: bytes = read(_BLOCK_BYTES)
+    except Exception as error:  # noqa: BLE001 - each decompressor has errors of its own
+        raise StorageError(f"{complaint}: {_reason(error)}") from None
+    return block
 
 
 def _open(path: Path | None) -> Any:
@@ -136,7 +155,7 @@ def _open(path: Path | None) -> Any:
     try:
         return path.open("rb", buffering=0)
     except OSError as error:
-        raise UsageError(f"the source {path} can't be read: {_reason(error)}") from None
+        raise UsageError(f"{path} can't be read: {_reason(error)}") from None
 
 
 def _is_file(file: Any) -> bool:
@@ -178,7 +197,7 @@ def _zstd() -> Any:
             return importlib.import_module(name)
         except ImportError:
             continue
-    raise UsageError("a .zst source needs the extra: pip install 'batcher[compress]'")
+    raise UsageError("a .zst file needs the extra: pip install 'batcher[compress]'")
 
 
 def _reason(error: Exception) -> str:

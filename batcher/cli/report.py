@@ -1,0 +1,205 @@
+"""`batcher report`: cost and usage of any number of outputs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from batcher.cli.faults import EXIT_USAGE
+from batcher.cli.inputs import is_job_file, settings_for
+from batcher.cli.streams import SafeStream, standard_error, standard_output
+from batcher.errors import StorageError, UsageError
+
+if TYPE_CHECKING:
+    from batcher.report.whole import Report
+
+__all__ = ["command"]
+
+_FORMS = ("table", "markdown", "csv", "json", "html")
+_BY_SUFFIX = {
+    ".html": "html",
+    ".htm": "html",
+    ".csv": "csv",
+    ".json": "json",
+    ".md": "markdown",
+    ".txt": "table",
+}
+_MOST_SHOWN = 5
+# A file is not as wide as a terminal is.
+_FILE_COLUMNS = 200
+
+
+@click.command("report")
+@click.argument("targets", metavar="OUTPUT|JOB.toml...", nargs=-1, required=True)
+@click.option(
+    "--by",
+    multiple=True,
+    metavar="NAME",
+    help="What to tell apart: model, day, job, label, endpoint, error; several with commas."
+    " [default: model]",
+)
+@click.option("--since", metavar="WHEN", help="Leave out what finished before this.")
+@click.option(
+    "--until",
+    metavar="WHEN",
+    help="Leave out what finished later. A day or a month is meant whole: until 2026-10.",
+)
+@click.option(
+    "--time-zone",
+    "zone",
+    default="UTC",
+    show_default=True,
+    metavar="ZONE",
+    help="Where days begin: an offset such as +08:00, or a name such as Asia/Shanghai.",
+)
+@click.option(
+    "--top",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Show the N that cost most, and the rest as one.",
+)
+@click.option(
+    "--prices",
+    metavar="FILE|list",
+    help="Reckon the costs again with a price table, or with list prices. [default: as recorded]",
+)
+@click.option("--budget", metavar="USD", help="Draw what may be spent beside what was.")
+@click.option(
+    "--to",
+    "form",
+    type=click.Choice(_FORMS),
+    help="The form. [default: by the suffix of -o; else table on a terminal, markdown elsewhere]",
+)
+@click.option("-o", "--output", type=click.Path(), metavar="FILE", help="Write it there.")
+@click.option("--json", "as_json", is_flag=True, help="The same as --to json.")
+def command(targets: tuple[str, ...], **given: Any) -> int:
+    """Say what outputs have cost, by model, day, job, label, endpoint or error.
+
+    Takes outputs and journals of finished, stopped and running jobs, plain or compressed, and
+    globs. Exits with 2 when a line can't be read.
+    """
+    form = _form(given["form"], given["output"], as_json=given["as_json"])
+    report = _report(targets, given)
+    _write(report, form, given["output"])
+    broken = report.gathered.broken
+    for name, number in broken[:_MOST_SHOWN]:
+        standard_error().line(f"batcher: {name}:{number} can't be read")
+    if len(broken) > _MOST_SHOWN:
+        standard_error().line(f"batcher: and {len(broken) - _MOST_SHOWN} more lines")
+    return EXIT_USAGE if broken else 0
+
+
+def _report(targets: tuple[str, ...], given: dict[str, Any]) -> Report:
+    from batcher.report.clock import Clock, read_period, read_zone
+    from batcher.report.figures import table
+    from batcher.report.gather import gather
+    from batcher.report.prices import load_prices
+    from batcher.report.reading import outputs
+    from batcher.report.whole import Report
+
+    zone = read_zone(given["zone"])
+    now = datetime.now(zone)
+    by = _dimensions(given["by"])
+    period = read_period(given["since"], given["until"], zone=zone, now=now)
+    prices = load_prices(given["prices"]) if given["prices"] else None
+    found = outputs(list(map(_output_of, targets)))
+    gathered = gather(
+        found,
+        by=_needed(by),
+        clock=Clock(zone),
+        period=period,
+        price=prices.price if prices else None,
+    )
+    return Report(
+        gathered=gathered,
+        table=table(gathered, by, top=given["top"]),
+        period=period,
+        zone=given["zone"],
+        made_at=now,
+        prices=prices.source if prices else "",
+        budget_usd=_budget(given["budget"]),
+    )
+
+
+def _dimensions(given: tuple[str, ...]) -> tuple[str, ...]:
+    from batcher.report.cells import DIMENSIONS
+
+    names = [name.strip() for each in given for name in each.split(",")] or ["model"]
+    for name in names:
+        if name not in DIMENSIONS:
+            raise UsageError(f"--by: no such thing; one of {', '.join(DIMENSIONS)}")
+    return tuple(dict.fromkeys(names))
+
+
+def _needed(by: tuple[str, ...]) -> tuple[str, ...]:
+    """What must be told apart while reading: models for the notes as well."""
+    return tuple(dict.fromkeys((*by, "model")))
+
+
+def _budget(text: str | None) -> Decimal | None:
+    try:
+        budget = None if text is None else Decimal(text)
+    except InvalidOperation:
+        budget = Decimal(-1)
+    if budget is not None and not (budget.is_finite() and budget > 0):
+        raise UsageError("--budget must be an amount in USD above 0")
+    return budget
+
+
+def _form(given: str | None, output: str | None, *, as_json: bool) -> str:
+    if as_json or given:
+        return "json" if as_json else given or ""
+    if output is not None:
+        suffix = Path(output).suffix.lower()
+        if suffix not in _BY_SUFFIX:
+            raise UsageError(f"-o {output}: say --to {'|'.join(_FORMS)}, or name it so")
+        return _BY_SUFFIX[suffix]
+    return "table" if standard_output().isatty() else "markdown"
+
+
+def _output_of(target: str) -> str:
+    if not is_job_file(target):
+        return target
+    output = settings_for(target, {}, sending=False).output
+    if output == Path():
+        raise UsageError(f"{target} names no output")
+    return str(output)
+
+
+def _write(report: Report, form: str, output: str | None) -> None:
+    if output is None:
+        _show(report, form, standard_output())
+        return
+    path = Path(output)
+    scratch = path.with_name(f".{path.name}.new")
+    try:
+        with scratch.open("w", encoding="utf-8", newline="") as file:
+            _show(report, form, file)
+        scratch.replace(path)
+    except OSError as error:
+        raise StorageError(f"{output} can't be written: {error.strerror}") from None
+
+
+def _show(report: Report, form: str, stream: Any) -> None:
+    if form == "table":
+        from rich.console import Console
+
+        from batcher.report.forms.text import as_table
+
+        is_screen = isinstance(stream, SafeStream)
+        console = Console(file=stream, width=None if is_screen else _FILE_COLUMNS, soft_wrap=False)
+        console.print(as_table(report))
+    else:
+        stream.write(_text(report, form))
+    stream.flush()
+
+
+def _text(report: Report, form: str) -> str:
+    from batcher.report.forms.data import as_csv, as_json
+    from batcher.report.forms.text import as_markdown
+
+    return {"csv": as_csv, "json": as_json, "markdown": as_markdown}[form](report)

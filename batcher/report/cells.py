@@ -1,0 +1,152 @@
+"""What is added up: a cell of figures, and cells by whatever one wants to see them by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Context, Decimal
+from math import inf
+from typing import Final
+
+from batcher.ledger import Account
+from batcher.records import Spend
+from batcher.report.sketch import Sketch
+
+__all__ = ["DIMENSIONS", "OTHER", "Cell", "Cells"]
+
+# What results can be told apart by, in the order in which they are told.
+DIMENSIONS: Final = ("model", "day", "job", "label", "endpoint", "error")
+
+# Names that come from rows and answers may be as many as there are rows. Beyond so many of a kind,
+# and so many cells in all, the rest is one.
+OTHER: Final = "(other)"
+_MAX_NAMES: Final = 1_000
+_MAX_NAME_CHARS: Final = 200
+_MAX_CELLS: Final = 20_000
+_FREE: Final = frozenset({"model", "label", "endpoint", "error"})
+
+_EXACT: Final = Context(prec=60)
+_MINUTE_S: Final = 60.0
+
+
+class Cell:
+    """Figures of some results.
+
+    Attributes:
+        account: Results, attempts, tokens and cost.
+        unfinished: Rows that have cost something and have no result.
+        pruned: Rows that `--prune` has dropped.
+        summed: Results whose usage is the sum over several attempts.
+        wasted: What was paid, in USD, for what nobody has: failed rows, rows without a result, and
+            all attempts of a row but the one that counted.
+        latencies: Of the last attempt of each result that took one, in seconds.
+        first_s, last_s: Unix times, when the first of these attempts began and the last one ended.
+    """
+
+    __slots__ = (
+        "_minutes",
+        "account",
+        "first_s",
+        "last_s",
+        "latencies",
+        "pruned",
+        "summed",
+        "unfinished",
+        "wasted",
+    )
+
+    def __init__(self) -> None:
+        self.account = Account()
+        self.unfinished = self.pruned = self.summed = 0
+        self.wasted = Decimal(0)
+        self.latencies = Sketch()
+        self.first_s, self.last_s = inf, -inf
+        # Minutes of each day in which a result came, as the bits of a number.
+        self._minutes: dict[str, int] = {}
+
+    def waste(self, cost: Decimal) -> None:
+        """Count money that bought nothing."""
+        self.wasted = _EXACT.add(self.wasted, cost)
+
+    def time(self, latency_s: float, at_s: int, day: str, minute: int) -> None:
+        """Count the last attempt of a result."""
+        self.latencies.add(latency_s)
+        self._minutes[day] = self._minutes.get(day, 0) | (1 << minute)
+        self.first_s = min(self.first_s, at_s - latency_s)
+        self.last_s = max(self.last_s, at_s)
+
+    def absorb(self, other: Cell) -> None:
+        """Add all that another cell counted."""
+        self.account.absorb(other.account)
+        self.unfinished += other.unfinished
+        self.pruned += other.pruned
+        self.summed += other.summed
+        self.waste(other.wasted)
+        self.latencies.absorb(other.latencies)
+        self.first_s = min(self.first_s, other.first_s)
+        self.last_s = max(self.last_s, other.last_s)
+        for day, minutes in other._minutes.items():
+            self._minutes[day] = self._minutes.get(day, 0) | minutes
+
+    @property
+    def requests(self) -> int:
+        """Rows with a result."""
+        return self.account.completed + self.account.failed
+
+    @property
+    def spend(self) -> Spend:
+        """Attempts, tokens and cost."""
+        return self.account.spend
+
+    @property
+    def active_s(self) -> float:
+        """How long it went on: the minutes in which results came, so that nights don't count."""
+        minutes = sum(value.bit_count() for value in self._minutes.values())
+        return min(minutes * _MINUTE_S, self.last_s + 1 - self.first_s) if minutes else 0.0
+
+
+class Cells:
+    """Cells by names, one for each dimension.
+
+    Args:
+        by: The dimensions.
+    """
+
+    def __init__(self, by: Sequence[str]) -> None:
+        self.by = tuple(by)
+        self._cells: dict[tuple[str, ...], Cell] = {}
+        self._names: dict[str, set[str]] = {name: set() for name in self.by if name in _FREE}
+
+    def at(self, names: tuple[str, ...]) -> Cell:
+        """Give the cell of some names, in the order of `by`."""
+        return self._cells.get(names) or self._open(names)
+
+    def whole(self) -> Cell:
+        """Add up all cells."""
+        return self.grouped(())[()]
+
+    def grouped(self, by: Sequence[str]) -> Mapping[tuple[str, ...], Cell]:
+        """Add up the cells by some of the dimensions; by none of them there is one cell."""
+        places = [self.by.index(name) for name in by]
+        groups: dict[tuple[str, ...], Cell] = {} if by else {(): Cell()}
+        for names, cell in self._cells.items():
+            groups.setdefault(tuple(names[place] for place in places), Cell()).absorb(cell)
+        return groups
+
+    def _open(self, names: tuple[str, ...]) -> Cell:
+        bounded = tuple(self._bounded(names))
+        if len(self._cells) >= _MAX_CELLS and bounded not in self._cells:
+            bounded = tuple(name if by == "job" else OTHER
+                            for by, name in zip(self.by, names, strict=True))  # fmt: skip
+        return self._cells.setdefault(bounded, Cell())
+
+    def _bounded(self, names: tuple[str, ...]) -> Iterator[str]:
+        for by, full in zip(self.by, names, strict=True):
+            known = self._names.get(by)
+            name = full if len(full) <= _MAX_NAME_CHARS else f"{full[:_MAX_NAME_CHARS]}..."
+            if known is None:
+                yield full
+            elif name in known or len(known) < _MAX_NAMES:
+                known.add(name)
+                yield name
+            else:
+                yield OTHER

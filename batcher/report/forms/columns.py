@@ -1,0 +1,145 @@
+"""The columns of a table that people read, and the words in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any, Final, NamedTuple
+
+from batcher.report.cells import Cell
+from batcher.report.figures import Table, figures
+from batcher.spend import cost_text
+from batcher.words import count, money, short
+
+__all__ = ["Column", "columns", "headings", "name_words", "rows", "seconds", "share", "unit_money"]
+
+_HEADINGS: Final = {
+    "model": "Model",
+    "day": "Day",
+    "job": "Job",
+    "label": "Label",
+    "endpoint": "Endpoint",
+    "error": "Error",
+}
+# What a result without one is called.
+_WITHOUT: Final = {"label": "(no label)", "error": "(success)"}
+
+_CENT = Decimal("0.01")
+_TENTH, _TEN = 0.1, 10
+_PERCENT_EDGE = 0.9995
+
+
+class Column(NamedTuple):
+    """A column: its heading, and its words for the figures of a row."""
+
+    heading: str
+    words: Callable[[Mapping[str, Any]], str]
+    shown: Callable[[Mapping[str, Any]], bool] = lambda _: True
+
+
+def share(value: float | None) -> str:
+    """`99.8%`; never 100% of what was not whole."""
+    if value is None:
+        return "-"
+    if _PERCENT_EDGE <= value < 1:
+        return "99.9%"
+    return "100%" if value == 1 else f"{value:.1%}"
+
+
+def seconds(value: float | None) -> str:
+    """`0.012 s`, `1.42 s`, `17.4 s`."""
+    if value is None:
+        return "-"
+    if value < _TENTH:
+        return f"{value:.3f} s"
+    return f"{value:.2f} s" if value < _TEN else f"{value:.1f} s"
+
+
+def name_words(by: str, name: str) -> str:
+    """Name a row: what has no name is called so."""
+    return name or _WITHOUT.get(by, "(none)")
+
+
+def unit_money(amount_usd: Decimal) -> str:
+    """`$0.000023`: what one of many costs, to two digits at least."""
+    amount = Decimal(amount_usd)
+    if amount >= _CENT or amount == 0:
+        return money(amount)
+    return f"${cost_text(amount.quantize(Decimal(1).scaleb(amount.adjusted() - 1)))}"
+
+
+def _cost(key: str) -> Callable[[Mapping[str, Any]], str]:
+    def words(row: Mapping[str, Any]) -> str:
+        if row[key] is None:
+            return "unpriced" if row["unpriced"] else "-"
+        written = unit_money if key == "cost_per_success_usd" else money
+        return ("≥ " if row["unpriced"] else "") + written(row[key])
+
+    return words
+
+
+def _rate(row: Mapping[str, Any]) -> str:
+    rate = row["results_per_s"]
+    if rate is None:
+        return "-"
+    return f"{rate:.1f}/s" if rate >= 1 else f"{rate * 60:.1f}/min"
+
+
+def _count(key: str, *, always: bool = True) -> Column:
+    heading = _COUNTS[key]
+    shown = (lambda _: True) if always else (lambda row: bool(row[key]))
+    return Column(heading, lambda row: short(row[key]), shown)
+
+
+_COUNTS: Final = {
+    "attempts": "Attempts",
+    "prompt_tokens": "Input",
+    "cached_tokens": "cached",
+    "completion_tokens": "Output",
+    "reasoning_tokens": "reasoning",
+}
+
+_COLUMNS: Final = (
+    Column("Requests", lambda row: count(row["requests"])),
+    Column("Success", lambda row: share(row["success_rate"])),
+    Column("Attempts", lambda row: count(row["attempts"])),
+    _count("prompt_tokens"),
+    _count("cached_tokens", always=False),
+    _count("completion_tokens"),
+    _count("reasoning_tokens", always=False),
+    Column("Cost", _cost("cost_usd")),
+    Column("per success", _cost("cost_per_success_usd")),
+    Column("Wasted", _cost("wasted_usd")),
+    Column("p50", lambda row: seconds(row["latency_p50_s"])),
+    Column("p95", lambda row: seconds(row["latency_p95_s"])),
+    Column("p99", lambda row: seconds(row["latency_p99_s"])),
+    Column("Rate", _rate),
+)
+
+
+def columns(table: Table) -> list[Column]:
+    """Choose the columns that say something of a table."""
+    whole = figures(table.whole)
+    return [column for column in _COLUMNS if column.shown(whole)]
+
+
+def _row(table: Table, names: tuple[str, ...], cell: Cell) -> list[str]:
+    """Write one row, its names first."""
+    row = figures(cell)
+    words = [name_words(by, name) for by, name in zip(table.by, names, strict=True)]
+    return [*words, *(column.words(row) for column in columns(table))]
+
+
+def headings(table: Table) -> list[str]:
+    """Write the headings, those of the names first."""
+    return [*(_HEADINGS[by] for by in table.by), *(each.heading for each in columns(table))]
+
+
+def rows(table: Table) -> list[list[str]]:
+    """Write all rows, and the sum of them where there is more than one."""
+    written = [_row(table, names, cell) for names, cell in table.rows]
+    if len(written) > 1:
+        blanks = [""] * (len(table.by) - 1)
+        total = ["Total", *blanks, *_row(table._replace(by=()), (), table.whole)]
+        written.append(total)
+    return written

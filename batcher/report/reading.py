@@ -1,0 +1,258 @@
+"""The results of outputs, read back: the one reader of everything that looks on.
+
+    for output in outputs(["results/*.jsonl"]):
+        for line in output.standing():
+            line.ours, line.raw, line.is_result
+
+Rules:
+    * An output is named by its file, by its journal `OUTPUT.partial` or by a glob; plain, `.gz` or
+      `.zst`. While a journal stands beside an output it is the journal that is read: it holds all
+      that the output holds. So no result is counted twice, however often a job is named.
+    * Of a journal, a row's last line stands. What a row without a result has cost stands as well,
+      and so does a failure that `--retry-failed` took back: as a line that is no result.
+    * A torn line at the very end of a journal is what a run was writing when it was killed, or is
+      writing now; it is passed over. Any other line that can't be read is in `broken`.
+    * Nothing is held: neither lines nor objects. A finished output is read once; a journal twice,
+      with some 30 bytes a row between.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from batcher.errors import UsageError
+from batcher.journal import Kept, RunNote, read_line
+from batcher.journal.files import usage_errors
+from batcher.journal.index import DONE, FAILED, NO_OFFSET, Index, identity
+from batcher.journal.lines import RetryMark, find_ours
+from batcher.source import LineSplitter, blocks
+
+__all__ = ["Output", "Standing", "outputs"]
+
+_RESULT: Final = b'{"id":"'
+_ATTEMPT: Final = b'{"object":"batch.attempt"'
+_TOTALS: Final = b'{"object":"batch.totals"'
+
+_COMPRESSED: Final = (".gz", ".zst")
+_PARTIAL: Final = ".partial"
+
+# Beside an output, and no output: its lock, a copy in the making.
+_NEVER: Final = (".lock", ".partial.tmp")
+
+# Longer than any line of ours: an answer and what a row carries have 64 MiB each at most.
+_MAX_LINE_BYTES: Final = 256 * 1024 * 1024
+
+# More than the totals of most jobs take.
+_TAIL_BYTES: Final = 64 * 1024
+
+# Where a line stands, in the table of a journal's lines.
+_GONE, _SPENT, _STANDS = 0, 1, 2
+
+
+class Standing(NamedTuple):
+    """A line that stands.
+
+    Attributes:
+        number: 1-based, of the line in its file.
+        raw: The line without its line end.
+        ours: Its `batcher` object, as parsed and not checked.
+        is_result: False where it only tells what a row without a result has cost.
+    """
+
+    number: int
+    raw: bytes
+    ours: dict[str, Any]
+    is_result: bool
+
+
+class Output:
+    """One job's results. What the attributes say is known once `standing` has been exhausted.
+
+    Args:
+        path: The file to read.
+        name: What to call the job: the output's path as it was named.
+
+    Attributes:
+        finished: Whether its last line is the totals of a whole job.
+        notes: What its runs took, and what pruned rows have cost.
+        broken: Numbers of lines that can't be read.
+        lines: How many lines were read.
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.path = path
+        self.name = name
+        self.finished = False
+        self.notes: list[RunNote] = []
+        self.broken: list[int] = []
+        self.lines = 0
+
+    def standing(self) -> Iterator[Standing]:
+        """Give the lines that stand, from the first to the last.
+
+        Raises:
+            StorageError: The file can't be read on, or is cut short.
+            UsageError: It can't be opened.
+        """
+        self.finished = _ends_with_totals(self.path)
+        self.notes, self.broken, self.lines = [], [], 0
+        return self._of_finished() if self.finished else self._of_journal()
+
+    def _of_finished(self) -> Iterator[Standing]:
+        """Every result stands. Outputs may have been strung together: each has its totals."""
+        for number, raw in _lines(self.path):
+            self.lines += 1
+            if raw.startswith(_RESULT):
+                standing = _standing(number, raw, is_result=True)
+                if standing is not None:
+                    yield standing
+                    continue
+            elif isinstance(note := read_line(raw), RunNote):
+                self.notes.append(note)
+                continue
+            self.broken.append(number)
+
+    def _of_journal(self) -> Iterator[Standing]:
+        places = _Places()
+        last = 0
+        for number, raw in _lines(self.path, torn=False):
+            self.lines += 1
+            last = number
+            line = read_line(raw)
+            if isinstance(line, Kept):
+                places.put(line, number)
+            elif isinstance(line, RetryMark):
+                places.take_back_failures()
+            elif isinstance(line, RunNote):
+                self.notes.append(line)
+            else:
+                self.broken.append(number)
+        stands = places.table(last)
+        for number, raw in _lines(self.path):
+            if number > last:  # written since
+                return
+            if place := stands[number]:
+                standing = _standing(number, raw, is_result=place == _STANDS)
+                if standing is not None:
+                    yield standing
+
+
+class _Places:
+    """Which line of a journal stands for each row."""
+
+    def __init__(self) -> None:
+        self._index = Index()
+
+    def put(self, kept: Kept, number: int) -> None:
+        index = self._index
+        name = None if kept.unnamed else kept.custom_id
+        key = identity(name, kept.request_hash, max(0, kept.unnamed - 1))
+        entry = index.find(key)
+        if entry < 0:
+            entry = index.add(key, request_hash=kept.request_hash, line=kept.line, flags=0)
+        index.offsets[entry] = number
+        index.flags[entry] = (DONE | FAILED if kept.code else DONE) if kept.terminal else 0
+
+    def take_back_failures(self) -> None:
+        flags = self._index.flags
+        for entry, value in enumerate(flags):
+            if value & FAILED:
+                flags[entry] = 0
+
+    def table(self, lines: int) -> bytearray:
+        """Say of every line, by its number, what it is."""
+        table = bytearray(lines + 1)
+        for entry in self._index:
+            if (number := self._index.offsets[entry]) != NO_OFFSET:
+                table[number] = _STANDS if self._index.flags[entry] & DONE else _SPENT
+        return table
+
+
+def outputs(targets: Iterable[str]) -> list[Output]:
+    """Find the outputs that are named, each once, in the order in which they were named.
+
+    Args:
+        targets: Paths of outputs or of their journals, and globs (`**` reaches into folders).
+
+    Raises:
+        UsageError: Nothing is there, or it is no file.
+    """
+    found: dict[tuple[int, int], Output] = {}
+    for target in targets:
+        for path in _paths(target):
+            chosen, name = _choose(path)
+            status = chosen.stat()
+            found.setdefault((status.st_dev, status.st_ino), Output(chosen, name))
+    return list(found.values())
+
+
+def _paths(target: str) -> list[Path]:
+    if os.path.lexists(target) or not glob.has_magic(target):
+        return [Path(target)]
+    # pathlib's own needs a folder to begin from, and knows no home or root in a pattern.
+    matches = [Path(match) for match in sorted(glob.glob(target, recursive=True))]  # noqa: PTH207
+    paths = [path for path in matches if path.is_file() and not path.name.endswith(_NEVER)]
+    if not paths:
+        raise UsageError(f"no output matches {target}")
+    return paths
+
+
+def _choose(path: Path) -> tuple[Path, str]:
+    """Take the journal of a job while there is one; the name is the output's in any case."""
+    suffix = path.suffix if path.suffix in _COMPRESSED else ""
+    base = str(path).removesuffix(suffix).removesuffix(_PARTIAL)
+    journal = Path(f"{base}{_PARTIAL}{suffix}")
+    chosen = journal if journal.is_file() else path
+    if chosen.is_dir():
+        raise UsageError(f"{path} is a folder; name its outputs, such as '{path}/*.jsonl'")
+    if not chosen.is_file():
+        raise UsageError(f"there is no output {path}")
+    return chosen, base + suffix
+
+
+def _standing(number: int, raw: bytes, *, is_result: bool) -> Standing | None:
+    try:
+        at, ours = find_ours(raw)
+    except ValueError:
+        return None
+    # A crash of the machine may leave zeros in the middle of what was not synced.
+    return None if at < 0 or b"\0" in raw else Standing(number, raw, ours, is_result)
+
+
+def _lines(path: Path, *, torn: bool = True) -> Iterator[tuple[int, bytes]]:
+    """Give the lines of a file and their numbers, blank ones left out.
+
+    Args:
+        torn: Whether to give what stands at the end without a line end.
+    """
+    splitter = LineSplitter(_MAX_LINE_BYTES)
+    passed = 0
+    for block in blocks(path):
+        lines = splitter.split(block)
+        for number, raw in enumerate(lines, passed + 1):
+            if raw != b"":
+                yield number, raw or b""
+        passed += len(lines)
+    if torn and (rest := splitter.rest()):
+        yield passed + 1, rest
+
+
+def _ends_with_totals(path: Path) -> bool:
+    if path.suffix in _COMPRESSED:
+        last = deque(_lines(path, torn=False), maxlen=1)
+        return bool(last) and last[0][1].startswith(_TOTALS)
+    with usage_errors(f"{path} can't be read"), path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        tail_bytes = min(size, _TAIL_BYTES)
+        while True:
+            file.seek(size - tail_bytes)
+            tail = file.read(tail_bytes).removesuffix(b"\n")
+            start = tail.rfind(b"\n") + 1
+            if start or tail_bytes == size:
+                return tail.startswith(_TOTALS, start)
+            tail_bytes = min(size, tail_bytes * 8)

@@ -1,0 +1,87 @@
+"""A report: what was gathered, and all that must be said beside the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+
+from batcher.report.clock import Period
+from batcher.report.figures import Table
+from batcher.report.gather import Gathered
+from batcher.words import count, plural
+
+__all__ = ["Report"]
+
+_MOST_NAMED: Final = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What is shown, in whatever form.
+
+    Attributes:
+        gathered: Holds more dimensions than the table shows where the form has charts.
+        table: The figures by what was asked for.
+        zone: The time zone's name.
+        made_at: When the report was made, in that zone.
+        prices: What costs were reckoned with again; empty where they are as recorded.
+        budget_usd: What may be spent, to be drawn beside what was.
+    """
+
+    gathered: Gathered
+    table: Table
+    period: Period
+    zone: str
+    made_at: datetime
+    prices: str = ""
+    budget_usd: Decimal | None = None
+
+    @property
+    def span(self) -> tuple[str, str]:
+        """The days of the first and the last result; empty without any."""
+        return self.gathered.first[:10], self.gathered.last[:10]
+
+    def notes(self) -> list[str]:
+        """Say what a reader must know to trust the figures."""
+        gathered, cell = self.gathered, self.table.whole
+        spend = cell.spend
+        notes = []
+        if gathered.broken:
+            places = [f"{name}:{number}" for name, number in gathered.broken]
+            lines = plural(len(places), "line")
+            notes.append(f"{lines} could not be read and are not in it: {_named(places)}")
+        if gathered.unfinished:
+            notes.append(
+                f"{plural(len(gathered.unfinished), 'output')} not finished: "
+                f"{_named(gathered.unfinished)}"
+            )
+        if spend.unpriced:
+            models = [names[0] for names, each in gathered.cells.grouped(("model",)).items()
+                      if each.spend.unpriced]  # fmt: skip
+            notes.append(f"costs are a lower bound: no price for {_named(sorted(models))}")
+        if spend.attempts_without_usage:
+            notes.append(
+                f"{plural(spend.attempts_without_usage, 'attempt')} may have been billed though no "
+                "usage came back; their cost is not in it"
+            )
+        if cell.unfinished or cell.pruned:
+            rows = plural(cell.unfinished + cell.pruned, "row")
+            notes.append(f"what {rows} without a result have cost is in it, as waste")
+        if self.prices:
+            notes.append(f"costs were reckoned again, with {self.prices}")
+            if cell.summed:
+                notes.append(
+                    f"{plural(cell.summed, 'result')} sum the usage of several attempts and were "
+                    "priced as one request each: tiers by prompt length and prices per request "
+                    "can't be recovered for them"
+                )
+        return notes
+
+
+def _named(names: Sequence[str]) -> str:
+    shown = ", ".join(name or "(none)" for name in names[:_MOST_NAMED])
+    more = len(names) - _MOST_NAMED
+    return f"{shown} and {count(more)} more" if more > 0 else shown
