@@ -17,6 +17,7 @@ from batcher.settings.schema import default_text
 DOCS = Path(__file__).parents[1] / "docs"
 COMMAND_LINE = (DOCS / "command-line.md").read_text("utf-8")
 JOB_FILE = (DOCS / "job-file.md").read_text("utf-8")
+TOOLS = (DOCS / "tools.md").read_text("utf-8")
 # The variables that are no settings: the key itself, what bugs show, and others' that are read.
 OTHER_VARIABLES = {"BATCHER_API_KEY", "BATCHER_DEBUG", "BATCHER_NAME"}
 
@@ -54,7 +55,7 @@ def test_every_key_is_documented() -> None:
     assert documented == [key_row(option) for option in grouped]
 
 
-@pytest.mark.parametrize("text", [COMMAND_LINE, JOB_FILE], ids=["command line", "job file"])
+@pytest.mark.parametrize("text", [COMMAND_LINE, JOB_FILE, TOOLS], ids=["flags", "keys", "tools"])
 def test_no_name_is_invented(text: str) -> None:
     """Whatever the text calls a flag or a variable is one."""
     flags = {option.flag for option in OPTIONS} | {"--help", "--version"}
@@ -94,7 +95,7 @@ def test_examples_of_job_files_are_valid(tmp_path: Path) -> None:
 
     from batcher.settings.layers import gather
 
-    examples = re.findall(r"```toml\n(.*?)```", JOB_FILE + COMMAND_LINE, re.DOTALL)
+    examples = re.findall(r"```toml\n(.*?)```", JOB_FILE + COMMAND_LINE + TOOLS, re.DOTALL)
     assert examples
     for example in examples:
         job = tomllib.loads(example)

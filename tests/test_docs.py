@@ -14,6 +14,7 @@ from batcher.endpoints.sandbox import SandboxOptions
 from batcher.endpoints.sandbox.faults import FAULTS
 from batcher.errors import BatcherError
 from batcher.records import FailureKind, StopReason
+from batcher.turns import ToolCode
 
 ROOT = Path(__file__).parent.parent
 FORMATS = (ROOT / "docs" / "formats.md").read_text()
@@ -30,6 +31,7 @@ def documented_codes() -> set[str]:
 def test_every_error_code_is_documented():
     """What the program calls a failure stands in the tables."""
     used = {kind.value for kind in FailureKind} | {code.value for code in Code}
+    used |= {code.value for code in ToolCode}
     used |= set(re.findall(r'BadRow\([^)]*?"([a-z]+(?:_[a-z]+)+)"', PACKAGE))
     assert used <= documented_codes(), used - documented_codes()
 

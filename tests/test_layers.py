@@ -16,8 +16,10 @@ LAYERS = (
     {"job", "check", "status"},
     {"report", "endpoints"},
     {"engine"},
-    {"transport", "journal", "source"},
+    {"transport", "journal", "source", "handlers"},
+    {"daemon"},
     {"codec", "results"},
+    {"turns"},
     {"retry", "governor", "ledger", "pricing", "checks", "settings", "template", "answers"},
     {"usage", "spend", "words"},
     {"records"},
@@ -30,10 +32,11 @@ ENGINE = (
     {"monitor"},
     {"pool"},
     {"settle"},
+    {"turns"},
     {"clerk", "feed"},
     {"task", "plan"},
     {"roster"},
-    {"stop", "daemon"},
+    {"stop"},
 )
 ENGINE_DEPTH = {name: depth for depth, names in enumerate(ENGINE) for name in names}
 

@@ -43,7 +43,7 @@ class GroupedCommand(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the settings by group, in the order of the table."""
-        groups = {option.name: option.group for option in OPTIONS}
+        groups = {option.name: option.group for option in OPTIONS if option.on_command_line}
         listed: dict[str, list[tuple[str, str]]] = {name: [] for name in (*GROUPS, "Help")}
         for param in self.get_params(ctx):
             if isinstance(param, click.Argument):

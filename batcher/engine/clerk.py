@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Callable
 from decimal import Decimal
+from typing import Any
 
 import orjson
 
@@ -66,21 +67,26 @@ class Clerk:
             return Spend(1, 1) if outcome.sent else NOTHING_SPENT
         return Spend(1, int(outcome.status in SUCCESSES))
 
-    def earlier(self, member: Member) -> Spend:
-        """Say what a row had cost before this run; its old result, if it has one, is taken back."""
+    def earlier(self, member: Member) -> tuple[Spend, Any]:
+        """Say what a row had cost before this run; its old result, if it has one, is taken back.
+
+        Returns:
+            What it cost, and what had been said after its request; None where nothing was.
+        """
         kept = self._state.reopen(member.entry)
         if kept is None:
-            return NOTHING_SPENT
+            return NOTHING_SPENT, None
         assert isinstance(member.row, Row)
         if kept.model != member.row.model:
             self._ledger.remove_spend(kept.model, kept.spend)
             self._ledger.add_spend(member.row.model, kept.spend)
-        return kept.spend
+        goes_on = not kept.terminal and kept.request_hash == member.request_hash
+        return kept.spend, kept.conversation if goes_on else None
 
     def finish(
         self,
         task: Task,
-        outcome: Reply | Failure,
+        outcome: Reply | Failure | None,
         answer: object,
         *,
         code: str = "",
@@ -90,6 +96,7 @@ class Clerk:
         """Write the result of a row.
 
         Args:
+            outcome: None where the last answer is not at hand: it came in an earlier run.
             answer: The body as parsed, or `NOT_JSON`.
             code: Why it failed, or empty.
             message: For `error`, where the last answer does not say it by its status.
@@ -101,7 +108,7 @@ class Clerk:
         refused = status is not None and status not in SUCCESSES
         result = self._result(
             task,
-            outcome,
+            outcome.latency_s if outcome else 0.0,
             status=status,
             request_id=request_id,
             body=body,
@@ -141,13 +148,19 @@ class Clerk:
         if not task.last_spend.attempts:
             return
         self._ledger.add_spend(task.row.model, task.last_spend)
-        line = encode_attempt(self._result(task, outcome))
+        task.last_spend = NOTHING_SPENT
+        self.note_turn(task, latency_s=outcome.latency_s)
+
+    def note_turn(self, task: Task, *, latency_s: float = 0.0) -> None:
+        """Write down where a row without a result stands: what it cost, and what was said."""
+        said = b"" if task.talk is None else b'"conversation":' + task.talk.written()
+        line = encode_attempt(self._result(task, latency_s, extra=said))
         self._journal.append(line, task.member.entry, task.row.line, terminal=False)
 
     def _result(
         self,
         task: Task,
-        outcome: Reply | Failure,
+        latency_s: float,
         *,
         status: int | None = None,
         request_id: str = "",
@@ -171,7 +184,7 @@ class Clerk:
             error=error,
             code=code,
             finished_at=self._now(),
-            latency_s=outcome.latency_s,
+            latency_s=latency_s,
             spend=task.spend or NOTHING_SPENT,
             carry=carry,
             extra=extra,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import anyio
 
-from batcher.engine.daemon import in_daemon
+from batcher.daemon import in_daemon
 from batcher.engine.plan import Plan
 from batcher.engine.roster import Member, Roster
 from batcher.errors import StorageError

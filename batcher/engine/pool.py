@@ -23,6 +23,7 @@ from batcher.engine.feed import Feed
 from batcher.engine.settle import Settler
 from batcher.engine.stop import StopSwitch
 from batcher.engine.task import Task
+from batcher.engine.turns import Carrier, Work
 from batcher.errors import StorageError
 from batcher.governor import Governor, Outcome, Permit
 from batcher.journal import Journal
@@ -34,6 +35,10 @@ __all__ = ["Pool"]
 # Rows that are read ahead while those before them, of other models, may not leave yet.
 _MOST_READY: Final = 256
 _MOST_READY_BYTES: Final = 16 * 1024 * 1024
+
+# Rows whose tools are carried out or wait for that, beyond the requests in flight: slow tools must
+# not have the whole job in memory.
+_MOST_IN_TOOLS: Final = 256
 
 # Before anything is known: English prompts have about four bytes a token.
 _TOKENS_PER_BYTE: Final = 0.25
@@ -49,9 +54,11 @@ class Pool:
         concurrency: Most requests in flight.
         settler: Judges what comes back.
         switch: Stops the run; what is in flight is awaited.
+        carrier: Carries tool calls out; None where the job names nothing that does.
 
     Attributes:
         in_flight: Requests under way.
+        in_tools: Rows whose tools are being carried out; they hold no worker and no window.
     """
 
     def __init__(
@@ -65,7 +72,9 @@ class Pool:
         journal: Journal,
         switch: StopSwitch,
         concurrency: int,
+        carrier: Carrier | None = None,
     ) -> None:
+        self._carrier = carrier
         self._feed = feed
         self._governor = governor
         self._transport = transport
@@ -75,6 +84,7 @@ class Pool:
         self._switch = switch
         self._concurrency = concurrency
         self.in_flight = 0
+        self.in_tools = 0
         # Rows that may not leave yet, by model; and rows that wait for another attempt, by time.
         self._ready: dict[str, deque[Task]] = {}
         self._ready_count = 0
@@ -87,6 +97,7 @@ class Pool:
         self._wake_at_s = math.inf
         self._timer: asyncio.TimerHandle | None = None
         self._tokens_per_byte = _TOKENS_PER_BYTE
+        self._most_in_tools = concurrency + _MOST_IN_TOOLS
         self._over = anyio.Event()
 
     @property
@@ -136,14 +147,35 @@ class Pool:
             finally:
                 self.in_flight -= 1
             wait_s = self._settler.settle(task, outcome)
-            if wait_s is not None:
+            if isinstance(wait_s, Work):
+                self._carry_out(task, wait_s)
+            elif wait_s is not None:
                 self._wait(task, wait_s)
             elif not isinstance(outcome, Failure):
                 self._learn_size(task)
 
+    def _carry_out(self, task: Task, work: Work) -> None:
+        self.in_tools += 1
+        self._group.start_soon(self._in_tools, task, work)
+
+    async def _in_tools(self, task: Task, work: Work) -> None:
+        """Have a row's tools carried out, and let it go on."""
+        assert self._carrier is not None
+        assert self._settler.turns is not None
+        results = None
+        # First the answer must be safe: what a tool does can't be taken back.
+        if await self._journal.settled():
+            results = await self._carrier.run(work.calls)
+        self.in_tools -= 1
+        if results is not None:
+            wait_s = self._settler.turns.carried_out(task, work, results)
+            if wait_s is not None:
+                self._wait(task, wait_s)
+        self.wake()
+
     async def _park(self) -> None:
         left = self._waiting or self._ready_count or not self._feed.ended
-        if self.in_flight == 0 and (self._switch.thrown or not left):
+        if self.in_flight == self.in_tools == 0 and (self._switch.thrown or not left):
             self._over.set()
         idle: asyncio.Future[None] = self._loop.create_future()
         self._idle.append(idle)
@@ -182,6 +214,8 @@ class Pool:
 
     def _next_fresh(self, now_s: float) -> Task | None:
         while self._ready_count < _MOST_READY and self._ready_bytes < _MOST_READY_BYTES:
+            if self.in_tools >= self._most_in_tools:
+                break
             member = self._feed.take()
             if member is None:
                 break
@@ -192,7 +226,10 @@ class Pool:
             tokens = len(row.body) * self._tokens_per_byte
             task = Task(member, row, self._governor.lane(row.model, now_s), tokens)
             if member.paid:
-                task.spend = self._clerk.earlier(member)
+                if (work := self._settler.open(task)) is not None:
+                    self._carry_out(task, work)
+                    continue
+                task.tokens = len(task.body) * self._tokens_per_byte
             if not self._ready.get(row.model) and self._admit(task, now_s):
                 return task
             self._make_ready(task)
@@ -214,6 +251,7 @@ class Pool:
 
     def _wait(self, task: Task, wait_s: float) -> None:
         now_s = time.monotonic()
+        task.tokens = len(task.body) * self._tokens_per_byte
         self._pushed += 1
         heapq.heappush(self._waiting, (now_s + wait_s, self._pushed, task))
         since_s = self._governor.outage_since(now_s)

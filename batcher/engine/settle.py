@@ -18,6 +18,7 @@ from batcher.checks import Checker
 from batcher.engine.clerk import Clerk
 from batcher.engine.stop import StopSwitch
 from batcher.engine.task import Task
+from batcher.engine.turns import Turns, Work
 from batcher.governor import Governor, Outcome
 from batcher.records import Failure, FailureKind, Reply, StopReason
 from batcher.retry import Accept, Cause, Retry, RetryPolicy, Stop, Verdict, charge, decide
@@ -52,6 +53,7 @@ class Settler:
         clerk: Writes down what comes of it.
         switch: Thrown where no row can succeed.
         checker: Holds answers against what rows claim; None where that is not wanted.
+        turns: Takes rows from one answer to the next; None where each is asked once.
     """
 
     def __init__(
@@ -62,23 +64,25 @@ class Settler:
         clerk: Clerk,
         switch: StopSwitch,
         checker: Checker | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self._policy = policy
         self._governor = governor
         self._clerk = clerk
         self._switch = switch
         self._checker = checker
+        self.turns = turns
         self._learn_at_s = 0.0
         self._reached = False
         # The refusal that every result so far has been, and how often; None once one was not.
         self._refusal: tuple[str, int] | None = ("", 0)
 
-    def settle(self, task: Task, outcome: Reply | Failure) -> float | None:
+    def settle(self, task: Task, outcome: Reply | Failure) -> float | Work | None:
         """Settle an attempt.
 
         Returns:
-            Seconds until the row is to be tried again; None when it has its result, or none in
-            this run.
+            Seconds until the row is to be tried again; the tool calls that are to be carried out
+            first; None when it has its result, or none in this run.
         """
         now_s = time.monotonic()
         answer: Any = NOT_JSON
@@ -103,18 +107,27 @@ class Settler:
         task.add_spend(self._clerk.spend(task.row, outcome, usage))
         if isinstance(verdict, Accept):
             self._refusal = None
-            self._accept(task, outcome, answer, family)
-            return None
+            return self._accept(task, outcome, answer, family)
         return self._not_accepted(task, outcome, answer, verdict, now_s)
 
-    def _accept(self, task: Task, outcome: Reply | Failure, answer: Any, family: Family) -> None:
+    def open(self, task: Task) -> Work | None:
+        """Take up a row that attempts were made for before this run; its tools, if they are due."""
+        task.spend, said = self._clerk.earlier(task.member)
+        return None if self.turns is None or said is None else self.turns.take_up(task, said)
+
+    def _accept(
+        self, task: Task, outcome: Reply | Failure, answer: Any, family: Family
+    ) -> float | Work | None:
         """Write a usable answer down: a success where it has the shape that the row asks for."""
+        if self.turns is not None:
+            return self.turns.accept(task, outcome, answer, family)
         if self._checker is None:
             self._clerk.finish(task, outcome, answer)
-            return
+            return None
         error, _, extra, _ = self._checker.check(task.row.claims, answer, family=family)
         code, message = error or ("", "")
         self._clerk.finish(task, outcome, answer, code=code, message=message, extra=extra)
+        return None
 
     def _not_accepted(
         self,
@@ -127,7 +140,9 @@ class Settler:
         if isinstance(verdict, Retry):
             verdict = self._weigh(task, outcome, verdict, now_s)
         if isinstance(verdict, Failed):
-            self._clerk.finish(task, outcome, answer, code=verdict.code, message=verdict.message)
+            code, message = verdict.code, verdict.message
+            extra = self.turns.story(task) if self.turns else b""
+            self._clerk.finish(task, outcome, answer, code=code, message=message, extra=extra)
             self._note_refusal(outcome, verdict.code)
             return None
         self._clerk.note_attempt(task, outcome)

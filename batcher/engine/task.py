@@ -5,6 +5,7 @@ from __future__ import annotations
 from batcher.engine.roster import Member
 from batcher.governor import Lane, Permit
 from batcher.records import NOTHING_SPENT, Row, Spend
+from batcher.turns import Talk
 
 __all__ = ["Task"]
 
@@ -21,6 +22,7 @@ class Task:
         charged: Attempts that count towards `max_attempts`.
         outages_s: When those of the charged failed that an outage may explain.
         stale: Attempts in a row that found their connection stale.
+        talk: What was said after its request; None while that is nothing.
         throttled_since_s: When it was first refused for rate without an answer since.
     """
 
@@ -36,6 +38,7 @@ class Task:
         "row",
         "spend",
         "stale",
+        "talk",
         "throttled_since_s",
         "tokens",
     )
@@ -54,11 +57,21 @@ class Task:
         self.stale = 0
         self.outages_s: tuple[float, ...] = ()
         self.throttled_since_s: float | None = None
+        self.talk: Talk | None = None
 
     def add_spend(self, spend: Spend) -> None:
         """Add what an attempt cost."""
         self.last_spend = spend
         self.spend = spend if self.spend is None else self.spend.plus(spend)
+
+    def ask(self, body: bytes) -> None:
+        """Send another body from now on: a request like a new one, with attempts of its own."""
+        self.body = body
+        self.charged = 0
+        self.fresh = True
+        self.stale = 0
+        self.outages_s = ()
+        self.throttled_since_s = None
 
     def forgive(self, since_s: float) -> None:
         """Take back what was charged for failures since then: the endpoint was down."""

@@ -16,15 +16,16 @@ from typing import Any, Final
 from batcher import __version__
 from batcher.checks import AnswerRule, Checker
 from batcher.codec import RowParser
+from batcher.daemon import in_daemon
 from batcher.endpoints import find
 from batcher.engine.clerk import timestamp
-from batcher.engine.daemon import in_daemon
 from batcher.engine.feed import Feed
 from batcher.engine.monitor import status_object
 from batcher.engine.plan import Plan, make_plan, require_same_job
 from batcher.engine.roster import Roster
 from batcher.engine.stop import StopSwitch
 from batcher.errors import StorageError, UsageError
+from batcher.handlers import open_handlers
 from batcher.job.outcome import BrokenOffError, InterruptedRunError, Outcome, Watch
 from batcher.job.sending import Sending
 from batcher.job.signals import obeyed
@@ -99,11 +100,16 @@ class _Run:
         self._began_s = time.monotonic()
         known = find(settings.endpoint)
         self._pricer = load_pricer(settings.prices, provider=known.provider if known else None)
-        self._checker = Checker(AnswerRule.from_table(settings.answer))
+        self._checker = Checker(
+            AnswerRule.from_table(settings.answer),
+            lenient=settings.lenient,
+            calls_are_steps=bool(settings.handlers),
+        )
         self._sending = Sending(
             settings,
             known=known,
             checker=self._checker,
+            handlers=open_handlers(settings),
             pricer=self._pricer,
             lock=lock,
             watch=watch,

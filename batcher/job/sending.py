@@ -12,16 +12,18 @@ from typing import Final
 import anyio
 
 from batcher.checks import Checker
+from batcher.daemon import in_daemon
 from batcher.endpoints import Endpoint, serve
 from batcher.engine.clerk import Clerk
-from batcher.engine.daemon import in_daemon
 from batcher.engine.feed import Feed
 from batcher.engine.monitor import Monitor, status_object
 from batcher.engine.plan import Plan
 from batcher.engine.pool import Pool
 from batcher.engine.settle import Settler
 from batcher.engine.stop import StopSwitch
+from batcher.engine.turns import Turns
 from batcher.governor import Governor, Limits
+from batcher.handlers import Handlers
 from batcher.job.outcome import Watch
 from batcher.journal import Journal, Lock
 from batcher.pricing import Pricer
@@ -29,6 +31,7 @@ from batcher.records import Progress, StopReason
 from batcher.retry import RetryPolicy
 from batcher.settings import Settings, target_url
 from batcher.transport import BaseTransport, Transport, open_transport
+from batcher.turns import TurnPolicy
 
 __all__ = ["Sending"]
 
@@ -47,6 +50,7 @@ class Sending:
     Args:
         known: The named endpoint, where the settings name one.
         checker: Holds answers against what rows claim.
+        handlers: Carry tool calls out, where the job names any.
         pricer: Usage to money.
         lock: Also tells `batcher status` how it goes.
         watch: Told how it goes.
@@ -62,6 +66,7 @@ class Sending:
         *,
         known: Endpoint | None,
         checker: Checker,
+        handlers: Handlers | None,
         pricer: Pricer,
         lock: Lock,
         watch: Watch | None,
@@ -70,6 +75,7 @@ class Sending:
         self._settings = settings
         self._known = known
         self._checker = checker
+        self._handlers = handlers
         self._pricer = pricer
         self._lock = lock
         self._watch = watch
@@ -93,6 +99,7 @@ class Sending:
             clerk=clerk,
             switch=switch,
             checker=self._checker if settings.check_answers else None,
+            turns=self._turns(clerk),
         )
         async with AsyncExitStack() as stack:
             base_url = settings.base_url
@@ -101,6 +108,9 @@ class Sending:
                 served = serve(self._known, settings.endpoint_options)
                 base_url = await stack.enter_async_context(served)
             transport = await stack.enter_async_context(self._transport(base_url))
+            carrier = None
+            if self._handlers is not None:
+                carrier = await stack.enter_async_context(self._handlers)
             pool = Pool(
                 feed=feed,
                 governor=governor,
@@ -110,6 +120,7 @@ class Sending:
                 journal=journal,
                 switch=switch,
                 concurrency=concurrency,
+                carrier=carrier,
             )
             monitor = Monitor(
                 pool=pool,
@@ -120,6 +131,20 @@ class Sending:
                 plan=plan,
             )
             await self._work(pool, monitor, transport)
+
+    def _turns(self, clerk: Clerk) -> Turns | None:
+        """Make what takes rows from one answer to the next, where there may be more than one."""
+        settings, handlers = self._settings, self._handlers
+        if handlers is None and settings.on_invalid == "fail":
+            return None
+        policy = TurnPolicy(
+            on_invalid=settings.on_invalid,
+            max_repairs=settings.max_repairs,
+            transcript=settings.transcript,
+        )
+        if handlers is not None:
+            policy = handlers.policy(policy)
+        return Turns(policy, checker=self._checker, clerk=clerk)
 
     def _transport(self, base_url: str) -> BaseTransport:
         settings = self._settings
@@ -172,8 +197,12 @@ class Sending:
             if self._switch.thrown and drained_s == math.inf:
                 drain_s = self._settings.drain_s
                 drained_s = now_s + (self._settings.timeout_s if drain_s is None else drain_s)
+            if self._switch.thrown and self._handlers:
+                self._handlers.drain()
             if self._switch.urgent or now_s >= drained_s:
                 transport.abort()
+                if self._handlers:
+                    self._handlers.abort()
             pool.wake()
             self._show(monitor.progress())
 

@@ -91,6 +91,9 @@ class Journal:
         self._size = 0
         self._written = 0
         self._wanted = anyio.Event()
+        # How much of the journal is on the disk for good, and word of each commit.
+        self._safe = 0
+        self._landed = anyio.Event()
         self._fd = -1
         self.totals = None if fresh else self._open(halted)
 
@@ -167,16 +170,27 @@ class Journal:
         """
         taken = b"".join(self._waiting)
         self._waiting.clear()
-        before = self._written
+        before, size = self._written, self._size
         try:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(self._write, taken)
+            self._safe = size
         except OSError as error:
             if rest := taken[self._written - before :]:
                 self._waiting.insert(0, rest)
             raise StorageError(
                 f"results can't be written to {self._paths.partial}: {reason(error)}"
             ) from None
+        finally:
+            landed, self._landed = self._landed, anyio.Event()
+            landed.set()
+
+    async def settled(self) -> bool:
+        """Wait until all that is queued by now is on the disk; false where the disk refused."""
+        wanted = self._size
+        while self._safe < wanted and self.failure is None:
+            await self._landed.wait()
+        return self._safe >= wanted
 
     async def publish(self, totals: dict[str, Any], *, ordered: bool) -> None:
         """Make the journal the output, whole, in one step.

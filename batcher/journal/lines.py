@@ -42,7 +42,14 @@ RETRY_MARK: Final = b'{"object":"batch.retry_failed","custom_id":null}\n'
 
 
 class Kept(NamedTuple):
-    """A row's line. `code` is empty for a success; without `terminal` the row has no result yet."""
+    """A row's line.
+
+    Attributes:
+        terminal: Whether it is the row's result.
+        code: Empty for a success.
+        conversation: What was said after the row's request, as the line has it; None where nothing
+            was.
+    """
 
     custom_id: str
     terminal: bool
@@ -54,6 +61,7 @@ class Kept(NamedTuple):
     spend: Spend
     finished_at: str
     latency_s: float
+    conversation: Any = None
 
 
 class RunNote(NamedTuple):
@@ -121,6 +129,7 @@ def _kept(raw: bytes, head: re.Match[bytes]) -> Kept:
         read_spend(ours),
         ours["finished_at"],
         ours["latency_s"],
+        ours.get("conversation"),
     )
     datetime.fromisoformat(kept.finished_at)
     if not (

@@ -50,7 +50,7 @@ def gather(
     job_file: Path | None,
     arguments: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Given]:
-    """Read every setting that was given, by the highest word on it.
+    """Read every setting that was given, by the highest word on it; keyed as in a job file.
 
     Args:
         arguments: What a program gives, keyed and typed as in a job file; None is not given.
@@ -72,10 +72,10 @@ def gather(
         ]
         if not words:
             continue
-        given[option.name] = words[0]
+        given[option.key] = words[0]
         if option.kind.repeats:
             merged = tuple(pair for word in reversed(words) for pair in word.value)
-            given[option.name] = words[0]._replace(value=merged)
+            given[option.key] = words[0]._replace(value=merged)
     return given
 
 
@@ -95,7 +95,8 @@ def _words(
     job_file: Path | None,
 ) -> Iterator[Given]:
     """Yield each word on a setting, the one that counts first."""
-    flag = flags.get(option.name)
+    in_job_alone = option.section and not option.on_command_line
+    flag = None if in_job_alone else flags.get(option.name)
     if flag is not None and flag != ():
         yield Given(_read_flag(option, flag), option.flag or option.name, 0)
     text = environ.get(option.variable, "") if option.variable else ""

@@ -7,8 +7,6 @@ and the tables of the documentation are all derived from `OPTIONS`; the defaults
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from batcher.settings.forms import (
     HEADER_NAME,
     HEADERS,
@@ -21,60 +19,10 @@ from batcher.settings.forms import (
     TEXTS,
     VARIABLE,
 )
-from batcher.settings.values import BOOLEAN, DEADLINE, MONEY, RATE, Kind, choice, duration, whole
+from batcher.settings.option import Option
+from batcher.settings.values import BOOLEAN, DEADLINE, MONEY, RATE, choice, duration, whole
 
 __all__ = ["GROUPS", "OPTIONS", "Option"]
-
-
-class Option(NamedTuple):
-    """One setting.
-
-    Attributes:
-        name: Its key in a job file; flag and variable follow from it.
-        kind: How it is read.
-        help: What it does, in one sentence without a full stop at its end.
-        group: The heading under which it is listed.
-        otherwise: What holds when it is not given, where `Settings` has no default that says it.
-        field: Its field in `Settings` where that is named otherwise (with a unit, as a rule).
-        section: The table of the job file that holds its key, or empty for the top.
-        on_command_line: Whether it has a flag and a variable; the others stand in a job file only.
-        short: A short flag besides the long one.
-        one: The name of flag and variable where they hold one of what the key holds many of.
-        commands: The commands that take its flag.
-    """
-
-    name: str
-    kind: Kind
-    help: str
-    group: str
-    otherwise: str = ""
-    field: str = ""
-    section: str = ""
-    on_command_line: bool = True
-    short: str = ""
-    one: str = ""
-    commands: tuple[str, ...] = ("run",)
-
-    @property
-    def flag(self) -> str:
-        """The long flag, `--max-cost`; empty where it has none."""
-        return f"--{(self.one or self.name).replace('_', '-')}" if self.on_command_line else ""
-
-    @property
-    def variable(self) -> str:
-        """The environment variable, `BATCHER_MAX_COST`; empty where it has none."""
-        return f"BATCHER_{(self.one or self.name).upper()}" if self.on_command_line else ""
-
-    @property
-    def key(self) -> str:
-        """The dotted key in a job file, `max_cost` or `local.model_file`."""
-        return f"{self.section}.{self.name}" if self.section else self.name
-
-    @property
-    def settings_field(self) -> str:
-        """The field of `Settings` that it fills."""
-        return self.field or self.name
-
 
 _WHERE = "Endpoint"
 _PACE = "Pace and patience"
@@ -83,7 +31,8 @@ _AGAIN = "Running it again"
 _SHOW = "Output"
 _ROWS = "Rows"
 _ANSWER = "Answers"
-GROUPS = (_ROWS, _WHERE, _PACE, _STOP, _AGAIN, _SHOW, _ANSWER)
+_TOOLS = "Tools"
+GROUPS = (_ROWS, _WHERE, _PACE, _STOP, _AGAIN, _SHOW, _ANSWER, _TOOLS)
 
 _ALL = ("run", "check", "status")
 
@@ -234,6 +183,23 @@ OPTIONS: tuple[Option, ...] = (
         _SHOW, commands=_ALL,
     ),
     Option(
+        "on_invalid", choice("fail", "retry", "repair"),
+        "An answer without the shape that was asked for fails its row, is asked for again, or is"
+        " shown to the model with what is wrong", _ANSWER,
+    ),
+    Option(
+        "max_repairs", whole(1), "How often an invalid answer of a row is asked for again", _ANSWER,
+    ),
+    Option(
+        "lenient", BOOLEAN,
+        "Correct common slips in an answer's JSON: a fence, a trailing comma, Python's literals",
+        _ANSWER,
+    ),
+    Option(
+        "transcript", BOOLEAN,
+        "Keep in the result all that was said after the request", _ANSWER,
+    ),
+    Option(
         "label", POINTER, "Where the label stands in an answer that is JSON; empty: all of it",
         _ANSWER, otherwise="none", section="answer", on_command_line=False,
     ),
@@ -248,5 +214,39 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "labels", TEXTS, "The labels that an answer may give",
         _ANSWER, otherwise="any", section="answer", on_command_line=False,
+    ),
+    Option(
+        "python", PATH, "A Python file with a function for each tool: it is run",
+        _TOOLS, otherwise="none", section="handlers", on_command_line=False,
+    ),
+    Option(
+        "url", TEXT, "An HTTP endpoint to which each call is posted, instead of a file",
+        _TOOLS, otherwise="none", section="handlers", on_command_line=False,
+    ),
+    Option(
+        "api_key_env", VARIABLE, "With a url: the environment variable that holds its key",
+        _TOOLS, otherwise="none", section="handlers", on_command_line=False,
+    ),
+    Option(
+        "tools", TEXTS, "The tools to carry out; a call of another one ends its row",
+        _TOOLS, otherwise="all: a call of another one fails its row", section="handlers",
+        on_command_line=False,
+    ),
+    Option(
+        "timeout", duration(), "Longest call of a handler",
+        _TOOLS, otherwise="60", section="handlers", on_command_line=False,
+    ),
+    Option(
+        "concurrency", whole(1), "Most calls of handlers at once",
+        _TOOLS, otherwise="16", section="handlers", on_command_line=False,
+    ),
+    Option(
+        "on_error", choice("tell", "fail"),
+        "A handler's error is told to the model, or fails the row",
+        _TOOLS, otherwise="tell", section="handlers", on_command_line=False,
+    ),
+    Option(
+        "max_turns", whole(1), "Most answers of a row, the last one included",
+        _TOOLS, otherwise="10", section="handlers", on_command_line=False,
     ),
 )  # fmt: skip

@@ -6,7 +6,7 @@ Flags win over `BATCHER_*` in the environment, which wins over the job file, whi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -15,8 +15,10 @@ from batcher.errors import UsageError
 from batcher.settings.addresses import base_url_of, origin_of, target_url
 from batcher.settings.credentials import KeyPlace, api_key, check_headers, given_key
 from batcher.settings.forms import form_of
+from batcher.settings.handlers import handler_table
 from batcher.settings.layers import Given, gather
 from batcher.settings.options import OPTIONS
+from batcher.settings.record import Settings
 from batcher.settings.values import deadline_unix
 
 if TYPE_CHECKING:
@@ -30,72 +32,6 @@ NO_BASE_URL = (
     " a URL such as https://yunwu.ai/v1, or a named endpoint such as sandbox (answers made up on"
     " this machine, no key), local (a small real model on this machine) or openai"
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """One job, resolved.
-
-    Attributes:
-        source: Path of the rows, or None for standard input.
-        output: Path of the finished results.
-        base_url: The endpoint's base URL, without a trailing slash; for an endpoint that the run
-            serves itself (`sandbox`, `local`) it is filled in once that listens.
-        endpoint: Name of the endpoint for results and reports: a named endpoint's, else the host.
-        api_key: The key; never shown (`repr=False`).
-        headers: More request headers.
-        auth_header: Header that carries the key; `Authorization` gets `Bearer `.
-        source_format: How its rows are written: `jsonl`, `csv` or `tsv`; or `auto`.
-        url: The path of rows that name none.
-        defaults: Body fields for what a row leaves out.
-        template: A request template whose text is rendered with each data row's fields; or None.
-        id_field, carry: With a template: the field that names the row; fields copied to the result.
-        endpoint_options: Options of an endpoint that the run serves itself (`[sandbox]`,
-            `[local]`).
-        answer: What an answer must be like: `label`, `gold`, `schema`, `labels`, where given.
-        progress, json: What the command line shows.
-    """
-
-    source: Path | None
-    output: Path
-    base_url: str
-    endpoint: str
-    api_key: str | None = field(default=None, repr=False)
-    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    auth_header: str = "Authorization"
-    ca_file: Path | None = None
-    trust_env: bool = False
-    source_format: str = "auto"
-    url: str = "/v1/chat/completions"
-    defaults: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    template: Mapping[str, Any] | None = field(default=None, repr=False)
-    id_field: str | None = None
-    carry: tuple[str, ...] = ()
-    concurrency: int = 256
-    rpm: float | None = None
-    tpm: float | None = None
-    max_attempts: int = 6
-    timeout_s: float = 600.0
-    connect_timeout_s: float = 10.0
-    deadline_unix: float | None = None
-    drain_s: float | None = None
-    max_cost_usd: str | None = None
-    prices: str = "list"
-    give_up_after_s: float = 900.0
-    ordered: bool = False
-    limit: int | None = None
-    strict: bool = False
-    check_answers: bool = True
-    retry_failed: bool = False
-    resend: bool = False
-    prune: bool = False
-    fresh: bool = False
-    durability: str = "fsync"
-    transport: str = "lean"
-    endpoint_options: Mapping[str, Any] = field(default_factory=dict)
-    answer: Mapping[str, Any] = field(default_factory=dict)
-    progress: str = "auto"
-    json: bool = False
 
 
 _FIELDS = frozenset(one.name for one in fields(Settings))
@@ -175,6 +111,9 @@ def resolve(
     settled |= _files(given, sending=sending)
     settled |= _endpoint(given, around, sending=sending)
     settled["answer"] = _section(given, "answer")
+    settled["handlers"] = handler_table(
+        _section(given, "handlers"), given, around.environ, around.read_key, sending=sending
+    )
     if "prices" in given:
         settled["prices"] = str(given["prices"].value)
     if "deadline" in given:
@@ -281,9 +220,9 @@ def _headers(
 
 def _section(given: Mapping[str, Given], section: str) -> dict[str, Any]:
     return {
-        option.name: given[option.name].value
+        option.name: given[option.key].value
         for option in OPTIONS
-        if option.section == section and option.name in given
+        if option.section == section and option.key in given
     }
 
 
@@ -308,3 +247,5 @@ def _check_together(settings: Settings) -> None:
         raise UsageError("id_field and carry need a template: [request]")
     if "gold" in settings.answer and settings.answer["gold"] not in settings.carry:
         raise UsageError("answer.gold must be one of the fields that carry names")
+    if not settings.check_answers and (settings.handlers or settings.on_invalid != "fail"):
+        raise UsageError("--no-check-answers finds no answer invalid, and lets no tool be called")
