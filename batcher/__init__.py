@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     )
     from batcher.library.reading import Results, read_results
     from batcher.library.running import Stop, run, run_async
+    from batcher.library.streaming import Processing, process
     from batcher.records import Progress, Usage
     from batcher.results import ModelTotals, RequestCounts, Result, ToolCall, Totals
 
@@ -28,6 +29,7 @@ __all__ = [
     "BatcherError",
     "ModelTotals",
     "OutputLockedError",
+    "Processing",
     "Progress",
     "RequestCounts",
     "Result",
@@ -39,6 +41,7 @@ __all__ = [
     "Totals",
     "Usage",
     "UsageError",
+    "process",
     "read_results",
     "run",
     "run_async",
@@ -54,6 +57,7 @@ _HOMES = {
         ("ModelTotals", "RequestCounts", "Result", "ToolCall", "Totals"), "batcher.results"
     ),
     **dict.fromkeys(("Results", "read_results"), "batcher.library.reading"),
+    **dict.fromkeys(("Processing", "process"), "batcher.library.streaming"),
     **dict.fromkeys(("Stop", "run", "run_async"), "batcher.library.running"),
 }
 

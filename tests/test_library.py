@@ -22,9 +22,9 @@ from tests.harness import Job, as_lines, row, rows
 from tests.server import Does, Endpoint, Say, refusal
 
 PUBLIC = {
-    "BatcherError", "ModelTotals", "OutputLockedError", "Progress", "RequestCounts", "Result",
-    "Results", "Stop", "StoppedError", "StorageError", "ToolCall", "Totals", "Usage", "UsageError",
-    "read_results", "run", "run_async",
+    "BatcherError", "ModelTotals", "OutputLockedError", "Processing", "Progress", "RequestCounts",
+    "Result", "Results", "Stop", "StoppedError", "StorageError", "ToolCall", "Totals", "Usage",
+    "UsageError", "process", "read_results", "run", "run_async",
 }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from batcher.answers import NOT_JSON
 from batcher.codec import encode_attempt, encode_result
 from batcher.engine.roster import Member
 from batcher.engine.task import Task
-from batcher.journal import Journal
+from batcher.journal import Keeper
 from batcher.journal.index import DONE, FAILED
 from batcher.records import (
     NOTHING_SPENT,
@@ -46,7 +46,7 @@ class Clerk:
         price: Model, usage and Unix time to US dollars, or None where no price is known.
     """
 
-    def __init__(self, journal: Journal, *, endpoint: str, price: Pricer) -> None:
+    def __init__(self, journal: Keeper, *, endpoint: str, price: Pricer) -> None:
         self._journal = journal
         self._state = journal.state
         self._ledger = journal.state.ledger

@@ -1,11 +1,15 @@
-"""The rows of a run, one at a time for the pool, read a block ahead in a thread."""
+"""The rows of a run, one at a time for the pool, read ahead: a source's, or a program's."""
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
+from contextlib import aclosing
+from typing import Any, Final, Protocol
 
 import anyio
+import orjson
 
 from batcher.daemon import in_daemon
 from batcher.engine.plan import Plan
@@ -13,11 +17,40 @@ from batcher.engine.roster import Member, Roster
 from batcher.errors import StorageError
 from batcher.source import Line, Source
 
-__all__ = ["Feed"]
+__all__ = ["Feed", "RowFeed", "SourceFeed"]
+
+# Rows of a program that are held before they are sent: enough that no worker waits for the next.
+_ROWS_AHEAD: Final = 64
 
 
-class Feed:
+class Feed(Protocol):
     """Members of the job that have no result yet.
+
+    Attributes:
+        failure: Why no more can be read; None while all is well.
+        taken: Rows of the job taken so far, without a plan.
+    """
+
+    failure: StorageError | None
+    taken: int
+
+    @property
+    def ended(self) -> bool:
+        """Whether every row has been taken."""
+
+    @property
+    def share_read(self) -> float | None:
+        """How much of the rows has been read: 0 to 1; None where that is unknown."""
+
+    def take(self) -> Member | None:
+        """Give the next row, or None where none is at hand: it has ended, or is being read."""
+
+    async def read_ahead(self, wake: Callable[[], None]) -> None:
+        """Keep rows at hand until they end; `wake` is called as they come."""
+
+
+class SourceFeed:
+    """The rows of a source, a block ahead, read in a thread.
 
     Args:
         source: Read from where it stands.
@@ -98,3 +131,88 @@ class Feed:
             self.failure = error
             self._lines.clear()
             return None
+
+
+class RowFeed:
+    """The rows that a program gives, as they come; read in its own loop.
+
+    Args:
+        rows: JSON objects, or their text.
+        roster: Enters the rows.
+        limit: Take only the first so many.
+
+    Attributes:
+        error: What the program's rows raised, which ends them; None while all is well.
+    """
+
+    def __init__(
+        self, rows: Iterable[Any] | AsyncIterable[Any], roster: Roster, limit: int | None
+    ) -> None:
+        self._rows = rows
+        self._roster = roster
+        self._limit = limit
+        self._lines: deque[Line] = deque()
+        self._room = asyncio.Event()
+        self._read_all = False
+        self.error: Exception | None = None
+        self.failure: StorageError | None = None
+        self.taken = 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether every row has been taken."""
+        return self._read_all and not self._lines
+
+    @property
+    def share_read(self) -> float | None:
+        """Nobody knows how many rows a program has."""
+        return None
+
+    def take(self) -> Member | None:
+        """Give the next row, or None where none is at hand."""
+        if not self._lines:
+            return None
+        line = self._lines.popleft()
+        if len(self._lines) < _ROWS_AHEAD // 2:
+            self._room.set()
+        self.taken += 1
+        return self._roster.enter(line)
+
+    async def read_ahead(self, wake: Callable[[], None]) -> None:
+        """Take rows from the program until they end, but no more ahead than are needed."""
+        number = 0
+        try:
+            async with aclosing(_each(self._rows)) as rows:
+                while self._limit is None or number < self._limit:
+                    row = await anext(rows, None)
+                    if row is None:
+                        break
+                    number += 1
+                    self._lines.append(Line(number, _json_text(row)))
+                    wake()
+                    if len(self._lines) >= _ROWS_AHEAD:
+                        self._room.clear()
+                        await self._room.wait()
+        except Exception as error:  # noqa: BLE001 - the program's own, handed back to it
+            self.error = error
+        self._read_all = True
+        wake()
+
+
+async def _each(rows: Iterable[Any] | AsyncIterable[Any]) -> AsyncGenerator[Any, None]:
+    if isinstance(rows, AsyncIterable):
+        async for row in rows:
+            yield row
+    else:
+        for row in rows:
+            yield row
+
+
+def _json_text(row: Any) -> bytes:
+    if isinstance(row, str):
+        return row.encode()
+    if isinstance(row, bytes):
+        return row
+    if not isinstance(row, Mapping):
+        raise TypeError("a row is a mapping, or JSON text")
+    return orjson.dumps(row if isinstance(row, dict) else dict(row))

@@ -15,7 +15,7 @@ from batcher.engine.plan import Plan
 from batcher.engine.pool import Pool
 from batcher.engine.stop import StopSwitch
 from batcher.governor import Governor
-from batcher.journal import Journal
+from batcher.journal import Keeper
 from batcher.records import Hold, Progress
 from batcher.spend import spend_json
 
@@ -33,7 +33,7 @@ class Monitor:
     pool: Pool
     feed: Feed
     governor: Governor
-    journal: Journal
+    journal: Keeper
     switch: StopSwitch
     plan: Plan | None
 

@@ -26,7 +26,7 @@ from batcher.engine.task import Task
 from batcher.engine.turns import Carrier, Work
 from batcher.errors import StorageError
 from batcher.governor import Governor, Outcome, Permit
-from batcher.journal import Journal
+from batcher.journal import Keeper
 from batcher.records import BadRow, Failure, StopReason
 from batcher.transport import Transport
 
@@ -69,7 +69,7 @@ class Pool:
         transport: Transport,
         settler: Settler,
         clerk: Clerk,
-        journal: Journal,
+        journal: Keeper,
         switch: StopSwitch,
         concurrency: int,
         carrier: Carrier | None = None,

@@ -14,24 +14,20 @@ from functools import partial
 from typing import Any, Final
 
 from batcher import __version__
-from batcher.checks import AnswerRule, Checker
 from batcher.codec import RowParser
 from batcher.daemon import in_daemon
-from batcher.endpoints import find
 from batcher.engine.clerk import timestamp
-from batcher.engine.feed import Feed
+from batcher.engine.feed import Feed, SourceFeed
 from batcher.engine.monitor import status_object
 from batcher.engine.plan import Plan, make_plan, require_same_job
 from batcher.engine.roster import Roster
 from batcher.engine.stop import StopSwitch
 from batcher.errors import StorageError, UsageError
-from batcher.handlers import open_handlers
 from batcher.job.outcome import BrokenOffError, InterruptedRunError, Outcome, Watch
 from batcher.job.sending import Sending
 from batcher.job.signals import obeyed
 from batcher.journal import Journal, Lock, Paths, RunNote, ScanHalted
 from batcher.journal.index import DONE, SEEN
-from batcher.pricing import load_pricer
 from batcher.records import StopReason
 from batcher.report.labels import agreement
 from batcher.settings import Settings
@@ -98,28 +94,12 @@ class _Run:
         self._switch = switch
         self._began_unix = time.time()
         self._began_s = time.monotonic()
-        known = find(settings.endpoint)
-        self._pricer = load_pricer(settings.prices, provider=known.provider if known else None)
-        self._checker = Checker(
-            AnswerRule.from_table(settings.answer),
-            lenient=settings.lenient,
-            calls_are_steps=bool(settings.handlers),
-        )
-        self._sending = Sending(
-            settings,
-            known=known,
-            checker=self._checker,
-            handlers=open_handlers(settings),
-            pricer=self._pricer,
-            lock=lock,
-            watch=watch,
-            switch=switch,
-        )
+        self._sending = Sending(settings, lock=lock, watch=watch, switch=switch)
 
     async def go(self) -> Outcome:
         """Do the whole of it."""
         settings = self._settings
-        parser = RowParser.of(settings, self._checker)
+        parser = RowParser.of(settings, self._sending.checker)
         self._lock.write(status_object(None))
         journal = await self._open_journal()
         source = None
@@ -138,7 +118,7 @@ class _Run:
             self._begin(journal, plan, gone)
             if retries:
                 journal.mark_retry()
-            feed = Feed(source, roster, plan)
+            feed = SourceFeed(source, roster, plan)
             await self._sending.send(journal, feed, plan)
             return await self._end(journal, source, feed, plan)
         finally:
@@ -305,7 +285,7 @@ class _Run:
             version=__version__,
             stop_reason=stop_reason,
             pending=pending,
-            prices=self._pricer.source,
+            prices=self._sending.pricer.source,
         )
 
 

@@ -11,9 +11,9 @@ from typing import Final
 
 import anyio
 
-from batcher.checks import Checker
+from batcher.checks import AnswerRule, Checker
 from batcher.daemon import in_daemon
-from batcher.endpoints import Endpoint, serve
+from batcher.endpoints import find, serve
 from batcher.engine.clerk import Clerk
 from batcher.engine.feed import Feed
 from batcher.engine.monitor import Monitor, status_object
@@ -23,10 +23,10 @@ from batcher.engine.settle import Settler
 from batcher.engine.stop import StopSwitch
 from batcher.engine.turns import Turns
 from batcher.governor import Governor, Limits
-from batcher.handlers import Handlers
+from batcher.handlers import open_handlers
 from batcher.job.outcome import Watch
-from batcher.journal import Journal, Lock
-from batcher.pricing import Pricer
+from batcher.journal import Keeper, Lock
+from batcher.pricing import load_pricer
 from batcher.records import Progress, StopReason
 from batcher.retry import RetryPolicy
 from batcher.settings import Settings, target_url
@@ -48,42 +48,45 @@ class Sending:
     """Works a feed off, keeping the journal on the disk and the user told.
 
     Args:
-        known: The named endpoint, where the settings name one.
-        checker: Holds answers against what rows claim.
-        handlers: Carry tool calls out, where the job names any.
-        pricer: Usage to money.
-        lock: Also tells `batcher status` how it goes.
+        lock: Also tells `batcher status` how it goes; None where there is nothing to tell of.
         watch: Told how it goes.
         switch: Stops it.
 
     Attributes:
+        checker: Holds answers against what rows claim.
+        pricer: Usage to money.
         progress: The last that was told; None before the first.
+
+    Raises:
+        UsageError: The settings can't be used.
     """
 
     def __init__(
         self,
         settings: Settings,
         *,
-        known: Endpoint | None,
-        checker: Checker,
-        handlers: Handlers | None,
-        pricer: Pricer,
-        lock: Lock,
+        lock: Lock | None,
         watch: Watch | None,
         switch: StopSwitch,
     ) -> None:
         self._settings = settings
-        self._known = known
-        self._checker = checker
-        self._handlers = handlers
-        self._pricer = pricer
+        self._known = find(settings.endpoint)
+        provider = self._known.provider if self._known else None
+        self.pricer = load_pricer(settings.prices, provider=provider)
+        self.checker = Checker(
+            AnswerRule.from_table(settings.answer),
+            lenient=settings.lenient,
+            calls_are_steps=bool(settings.handlers),
+        )
+        self._handlers = open_handlers(settings)
         self._lock = lock
         self._watch = watch
         self._switch = switch
         self._status_at_s = 0.0
         self.progress: Progress | None = None
+        self._pool: Pool | None = None
 
-    async def send(self, journal: Journal, feed: Feed, plan: Plan | None) -> None:
+    async def send(self, journal: Keeper, feed: Feed, plan: Plan | None) -> None:
         """Send what is left, keeping the journal on the disk meanwhile."""
         settings, switch = self._settings, self._switch
         concurrency = _open_files_for(settings.concurrency)
@@ -91,14 +94,14 @@ class Sending:
             Limits(concurrency, settings.rpm, settings.tpm, settings.give_up_after_s),
             time.monotonic(),
         )
-        clerk = Clerk(journal, endpoint=settings.endpoint, price=self._pricer.price)
+        clerk = Clerk(journal, endpoint=settings.endpoint, price=self.pricer.price)
         policy = RetryPolicy(settings.max_attempts, give_up_after_s=settings.give_up_after_s)
         settler = Settler(
             policy=policy,
             governor=governor,
             clerk=clerk,
             switch=switch,
-            checker=self._checker if settings.check_answers else None,
+            checker=self.checker if settings.check_answers else None,
             turns=self._turns(clerk),
         )
         async with AsyncExitStack() as stack:
@@ -144,7 +147,7 @@ class Sending:
         )
         if handlers is not None:
             policy = handlers.policy(policy)
-        return Turns(policy, checker=self._checker, clerk=clerk)
+        return Turns(policy, checker=self.checker, clerk=clerk)
 
     def _transport(self, base_url: str) -> BaseTransport:
         settings = self._settings
@@ -166,15 +169,22 @@ class Sending:
             self._log(note)
         return transport
 
+    def wake(self) -> None:
+        """Let the pool look for work: what held it back may be gone."""
+        if self._pool is not None:
+            self._pool.wake()
+
     async def _work(self, pool: Pool, monitor: Monitor, transport: Transport) -> None:
         done = anyio.Event()
         journal = monitor.journal
         async with anyio.create_task_group() as group:
             # The list of prices takes longer to load than the first answer to come.
-            group.start_soon(in_daemon, self._pricer.warm)
+            group.start_soon(in_daemon, self.pricer.warm)
             group.start_soon(journal.commit_until, done)
             group.start_soon(self._tick, pool, monitor, transport, done)
+            self._pool = pool
             await pool.run()
+            self._pool = None
             done.set()
             journal.wake()
         self._show(monitor.progress())
@@ -219,7 +229,7 @@ class Sending:
     def _show(self, progress: Progress) -> None:
         if self._watch is not None:
             self._watch.update(progress)
-        if progress.elapsed_s >= self._status_at_s:
+        if self._lock is not None and progress.elapsed_s >= self._status_at_s:
             self._status_at_s = progress.elapsed_s + _STATUS_EVERY_S
             self._lock.write(status_object(progress))
         self.progress = progress

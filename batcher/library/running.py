@@ -27,7 +27,7 @@ from batcher.settings import Settings
 if TYPE_CHECKING:
     from batcher.job import Outcome
 
-__all__ = ["Stop", "arguments_of", "drive", "run", "run_async", "totals_of", "unbroken"]
+__all__ = ["Listener", "Stop", "arguments_of", "drive", "run", "run_async", "totals_of", "unbroken"]
 
 _T = TypeVar("_T")
 
@@ -57,7 +57,7 @@ class Stop:
         self.drain()
 
 
-class _Listener:
+class Listener:
     """Tells a program's function how a run goes."""
 
     def __init__(self, tell: Callable[[Progress], None]) -> None:
@@ -195,7 +195,7 @@ async def _totals(
     on_cancel: str,
 ) -> Totals:
     switch = StopSwitch() if stop is None else stop.switch
-    watch = None if on_progress is None else _Listener(on_progress)
+    watch = None if on_progress is None else Listener(on_progress)
     work = run_job(settings, watch=watch, signals=False, switch=switch)
     outcome = await unbroken(work, switch, urgent=on_cancel == "stop")
     return totals_of(outcome)

@@ -1,0 +1,40 @@
+"""What a run needs of whatever keeps its results."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import anyio
+
+from batcher.errors import StorageError
+from batcher.journal.state import State
+
+__all__ = ["Keeper"]
+
+
+class Keeper(Protocol):
+    """Takes the lines of a run: a `Journal` keeps them on the disk, a `Relay` hands them on.
+
+    Attributes:
+        state: What the lines say.
+        failure: Why nothing more may be sent; None while all is well.
+    """
+
+    state: State
+    failure: StorageError | None
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so much waits to be kept that no more should be sent for now."""
+
+    def append(self, line: bytes, entry: int, number: int, *, terminal: bool) -> None:
+        """Take the line of a row; without `terminal` the row has no result yet."""
+
+    async def settled(self) -> bool:
+        """Wait until all that was taken by now is safe; false where it can't be."""
+
+    async def commit_until(self, done: anyio.Event) -> None:
+        """Keep what was taken, until `done` is set (and `wake` called)."""
+
+    def wake(self) -> None:
+        """Let `commit_until` look at its event again."""

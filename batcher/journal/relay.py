@@ -1,0 +1,72 @@
+"""Results on their way to a program that asked for them: a journal that keeps nothing.
+
+It holds the lines that the program has not taken yet. Once they are many, nothing more is sent
+until it takes some; what is in flight then still finds room.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+import anyio
+
+from batcher.errors import StorageError
+from batcher.journal.state import State
+
+__all__ = ["Relay"]
+
+_MOST_LINES: Final = 256
+_MOST_BYTES: Final = 16 * 1024 * 1024
+
+
+class Relay:
+    """Hands results on; see `Keeper`."""
+
+    def __init__(self) -> None:
+        self.state = State.empty()
+        self.failure: StorageError | None = None
+        self._lines: deque[bytes] = deque()
+        self._bytes = 0
+        self._ended = False
+        self._news = anyio.Event()
+
+    @property
+    def crowded(self) -> bool:
+        """Whether the program lags so far behind that no more should be sent for now."""
+        return len(self._lines) >= _MOST_LINES or self._bytes >= _MOST_BYTES
+
+    def append(self, line: bytes, entry: int, number: int, *, terminal: bool) -> None:
+        """Take a result; an attempt without one is in the ledger already."""
+        del entry, number
+        if terminal:
+            self._lines.append(line)
+            self._bytes += len(line)
+            self._news.set()
+
+    async def settled(self) -> bool:
+        """Nothing is kept, so nothing is to be waited for."""
+        return True
+
+    async def commit_until(self, done: anyio.Event) -> None:
+        """Nothing is kept."""
+        await done.wait()
+
+    def wake(self) -> None:
+        """`commit_until` sees its event by itself."""
+
+    async def take(self) -> bytes | None:
+        """Await the next result; None once all have been taken and no more will come."""
+        while not self._lines:
+            if self._ended:
+                return None
+            self._news = anyio.Event()
+            await self._news.wait()
+        line = self._lines.popleft()
+        self._bytes -= len(line)
+        return line
+
+    def end(self) -> None:
+        """Say that no more will come."""
+        self._ended = True
+        self._news.set()
