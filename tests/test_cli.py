@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -103,6 +104,8 @@ def module(**content: Any) -> ModuleType:
 def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     """Put a fake in the engine's place, and nothing of ours in the environment."""
     fake = FakeEngine()
+    # What is imported for the first time while the fakes stand there would keep them for good.
+    importlib.import_module("batcher.library.running")
     monkeypatch.setattr("batcher.library.settle._find_endpoint", lambda _: None)
     monkeypatch.setitem(sys.modules, "batcher.job", module(run=fake.run))
     monkeypatch.setitem(sys.modules, "batcher.check", module(check=fake.check))

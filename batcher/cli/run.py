@@ -12,6 +12,7 @@ from batcher.cli.faults import settle_signals
 from batcher.cli.inputs import settings_for, variable_notes
 from batcher.cli.options import GroupedCommand, settings_options
 from batcher.cli.progress import watch_for
+from batcher.cli.rehearsal import rehearsal_summary
 from batcher.cli.streams import SafeStream, standard_error, standard_output
 from batcher.cli.summary import summary
 
@@ -32,6 +33,9 @@ def command(target: str, **flags: Any) -> int:
     SOURCE is JSONL, plain, .gz or .zst, or - for standard input, and needs -o OUTPUT. JOB.toml
     names source, output and settings. Run the same command again to go on where it stopped.
 
+    With --rehearse, the sandbox on this machine makes up the answers: no endpoint is asked, no key
+    is needed, OUTPUT is not touched.
+
     Each setting can be given as a flag, as BATCHER_<NAME> in the environment, or in the job file;
     in this order the first one counts. The key is read from BATCHER_API_KEY.
     """
@@ -50,7 +54,8 @@ def command(target: str, **flags: Any) -> int:
 
 
 def _title(settings: Settings) -> str:
-    return settings.source.name if settings.source else "standard input"
+    name = settings.source.name if settings.source else "standard input"
+    return f"rehearsing {name}" if settings.rehearse else name
 
 
 def _send(settings: Settings, watch: Watcher) -> Outcome:
@@ -70,7 +75,10 @@ def _tell(outcome: Outcome, settings: Settings, errors: SafeStream) -> None:
     if settings.progress == "json":
         errors.line(_one_line(_end_event(outcome)))
     elif settings.progress != "none" or outcome.stop is not None:
-        first, *others = summary(outcome, output=settings.output)
+        if settings.rehearse:
+            first, *others = rehearsal_summary(outcome, priced_as=settings.priced_as)
+        else:
+            first, *others = summary(outcome, output=settings.output)
         errors.line("\n".join([f"batcher: {first}", *others]))
 
 

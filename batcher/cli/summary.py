@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from batcher.job import Outcome
 
-__all__ = ["cost_words", "error_words", "summary", "token_words"]
+__all__ = ["cost_words", "count_words", "error_words", "spent_lines", "summary", "token_words"]
 
 # The rest of a long tail of codes stands in the totals.
 _TOP_ERRORS = 3
@@ -36,7 +36,7 @@ def summary(outcome: Outcome, *, output: Path) -> list[str]:
     lines = [_headline(outcome)]
     if outcome.stop is not None and totals.get("request_counts"):
         lines.append(f"  so far: {_done(totals)}")
-    lines += [f"  {line}" for line in (*_spent(totals), *_agreement(outcome))]
+    lines += [f"  {line}" for line in (*spent_lines(totals), *_agreement(outcome))]
     if outcome.stop is None:
         lines.append(f"  results: {output}")
     else:
@@ -46,12 +46,13 @@ def summary(outcome: Outcome, *, output: Path) -> list[str]:
 
 def _headline(outcome: Outcome) -> str:
     if outcome.stop is None:
-        words = f"complete: {_counts(outcome.totals)}"
+        words = f"complete: {count_words(outcome.totals)}"
         return f"{words} ({outcome.message})" if outcome.message else words
     return f"stopped: {outcome.message or outcome.stop.word.replace('_', ' ')}"
 
 
-def _counts(totals: Mapping[str, Any]) -> str:
+def count_words(totals: Mapping[str, Any]) -> str:
+    """Say how many rows there are, and what became of them."""
     total = totals.get("request_counts", {}).get("total", 0)
     return f"{plural(total, 'row')}, {_done(totals)}"
 
@@ -94,7 +95,8 @@ def cost_words(totals: Mapping[str, Any]) -> str:
     return f"at least {money(cost)} (no price for {named})"
 
 
-def _spent(totals: Mapping[str, Any]) -> list[str]:
+def spent_lines(totals: Mapping[str, Any]) -> list[str]:
+    """Say what it took: attempts, tokens, money and time."""
     attempts = totals.get("attempts", 0)
     parts = [plural(attempts, "attempt"), token_words(totals), cost_words(totals)]
     if "wall_s" in totals:

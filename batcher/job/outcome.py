@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Protocol
 
 from batcher.errors import StoppedError
-from batcher.records import Progress, StopReason
+from batcher.records import BadRow, Progress, StopReason
 
-__all__ = ["BrokenOffError", "InterruptedRunError", "Outcome", "Watch"]
+__all__ = ["BrokenOffError", "InterruptedRunError", "Outcome", "Rehearsal", "Watch"]
 
 
 class BrokenOffError(StoppedError):
@@ -32,6 +32,13 @@ class Watch(Protocol):
         """Take a note of one line."""
 
 
+class Rehearsal(NamedTuple):
+    """What else a rehearsal shows: how many rows can't be sent, and the first of them."""
+
+    bad_rows: int
+    first_bad: list[BadRow]
+
+
 class Outcome(NamedTuple):
     """How a run ended.
 
@@ -41,12 +48,14 @@ class Outcome(NamedTuple):
         stop: Why it stopped before the job was complete, or None.
         message: The same in plain words, or empty.
         agreement: Labels that agree with the known ones, and labels compared; None without any.
+        rehearsal: Only of a rehearsal.
     """
 
     totals: dict[str, Any]
     stop: StopReason | None
     message: str
     agreement: tuple[int, int] | None = None
+    rehearsal: Rehearsal | None = None
 
     @property
     def exit_code(self) -> int:

@@ -24,6 +24,7 @@ from batcher.engine.roster import Roster
 from batcher.engine.stop import StopSwitch
 from batcher.errors import StorageError, UsageError
 from batcher.job.outcome import BrokenOffError, InterruptedRunError, Outcome, Watch
+from batcher.job.rehearsal import rehearse
 from batcher.job.sending import Sending
 from batcher.job.signals import obeyed
 from batcher.journal import Journal, Lock, Paths, RunNote, ScanHalted
@@ -66,10 +67,17 @@ async def run(
         OutputLockedError: Another run holds the output.
         StorageError: Files failed before anything was sent.
     """
+    switch = switch or StopSwitch()
+    go = partial(_run, watch=watch, signals=signals, switch=switch)
+    return await (rehearse(settings, go) if settings.rehearse else go(settings))
+
+
+async def _run(
+    settings: Settings, *, watch: Watch | None, signals: bool, switch: StopSwitch
+) -> Outcome:
     if settings.max_cost_usd is not None:
         # Better no run than one that only seems to be bounded.
         raise UsageError("--max-cost can't be kept yet: nothing was sent; leave it out to run")
-    switch = switch or StopSwitch()
     paths = Paths(settings.output)
     paths.check(settings.source)
     lock = Lock(paths.lock)

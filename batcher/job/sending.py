@@ -71,8 +71,8 @@ class Sending:
     ) -> None:
         self._settings = settings
         self._known = find(settings.endpoint)
-        provider = self._known.provider if self._known else None
-        self.pricer = load_pricer(settings.prices, provider=provider)
+        priced = find(settings.priced_as or settings.endpoint)
+        self.pricer = load_pricer(settings.prices, provider=priced.provider if priced else None)
         self.checker = Checker(
             AnswerRule.from_table(settings.answer),
             lenient=settings.lenient,

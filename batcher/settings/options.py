@@ -113,6 +113,10 @@ OPTIONS: tuple[Option, ...] = (
         "What carries the requests: lean costs less, session is plain aiohttp", _WHERE,
     ),
     Option(
+        "rehearse", BOOLEAN,
+        "Let the sandbox make up the answers, keep none, and say what would have happened", _WHERE,
+    ),
+    Option(
         "model_file", PATH, "With the endpoint local: the GGUF file of another model",
         _WHERE, otherwise="the small model of the extra local", section="local",
     ),

@@ -30,6 +30,8 @@ class Settings:
         defaults: Body fields for what a row leaves out.
         template: A request template whose text is rendered with each data row's fields; or None.
         id_field, carry: With a template: the field that names the row; fields copied to the result.
+        rehearse: Whether the sandbox stands in for the endpoint, so that there is neither a key nor
+            an output of the job's own; `priced_as` then names the endpoint whose prices hold.
         endpoint_options: Options of an endpoint that the run serves itself (`[sandbox]`,
             `[local]`).
         answer: What an answer must be like: `label`, `gold`, `schema`, `labels`, where given.
@@ -76,6 +78,8 @@ class Settings:
     fresh: bool = False
     durability: str = "fsync"
     transport: str = "lean"
+    rehearse: bool = False
+    priced_as: str = ""
     endpoint_options: Mapping[str, Any] = field(default_factory=dict)
     answer: Mapping[str, Any] = field(default_factory=dict)
     handlers: Mapping[str, Any] = field(default_factory=dict, repr=False)
