@@ -27,6 +27,9 @@ __all__ = [
 ]
 
 
+_NO_AMOUNT = Decimal("NaN")
+
+
 def cost_text(cost: Decimal) -> str:
     """Write an amount as plain decimal text: no exponent, no trailing zeros."""
     text = str(cost)
@@ -56,6 +59,24 @@ def read_usage_json(mapping: Mapping[str, Any]) -> Usage:
     Raises:
         ValueError: A field has the wrong type; the text names it.
     """
+    try:
+        parts, more = mapping["prompt_tokens_details"], mapping["completion_tokens_details"]
+        prompt, completion = mapping["prompt_tokens"], mapping["completion_tokens"]
+        total, cached = mapping["total_tokens"], parts["cached_tokens"]
+        written, reasoning = parts.get("cache_write_tokens", 0), more["reasoning_tokens"]
+    except (KeyError, TypeError, AttributeError):
+        return _read_sparse_usage(mapping)
+    # One glance at all of them: this runs for every line that is read back.
+    if (
+        type(prompt) is type(completion) is type(total) is int
+        and type(cached) is type(written) is type(reasoning) is int
+        and (prompt | completion | total | cached | written | reasoning) >= 0
+    ):
+        return Usage(prompt, completion, total, cached, written, reasoning)
+    return _read_sparse_usage(mapping)
+
+
+def _read_sparse_usage(mapping: Mapping[str, Any]) -> Usage:
     prompt_details = read_part(mapping, "prompt_tokens_details")
     completion_details = read_part(mapping, "completion_tokens_details")
     return Usage(
@@ -141,9 +162,9 @@ def _amount(mapping: Mapping[str, Any], key: str) -> Decimal | None:
     if text is None:
         return None
     try:
-        amount = Decimal(text) if isinstance(text, str) else Decimal("NaN")
+        amount = Decimal(text) if type(text) is str else _NO_AMOUNT
     except InvalidOperation:
-        amount = Decimal("NaN")
-    if not amount.is_finite() or amount < 0:
-        raise ValueError(f"{key} is not an amount in decimal text")
-    return amount
+        amount = _NO_AMOUNT
+    if amount.is_finite() and (not amount.is_signed() or not amount):
+        return amount
+    raise ValueError(f"{key} is not an amount in decimal text")

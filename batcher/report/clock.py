@@ -1,4 +1,4 @@
-"""Times of results: Unix seconds, and the day and minute of a zone; periods of time."""
+"""Times of results: Unix seconds, and the day in a zone; periods of time."""
 
 from __future__ import annotations
 
@@ -24,11 +24,10 @@ _DECEMBER: Final = 12
 
 
 class Moment(NamedTuple):
-    """Unix seconds, and in the clock's zone the day (`2026-11-22`) and the minute of the day."""
+    """Unix seconds, and the day in the clock's zone: `2026-11-22`."""
 
     unix_s: int
     day: str
-    minute: int
 
 
 class Clock:
@@ -64,8 +63,7 @@ class Clock:
         if moment.tzinfo is None:
             raise ValueError("a time without its offset")
         here = moment.astimezone(self._zone)
-        day = f"{here.year:04}-{here.month:02}-{here.day:02}"
-        return Moment(int(moment.timestamp()), day, here.hour * 60 + here.minute)
+        return Moment(int(moment.timestamp()), f"{here.year:04}-{here.month:02}-{here.day:02}")
 
 
 class Period(NamedTuple):

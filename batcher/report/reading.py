@@ -18,6 +18,7 @@ Rules:
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 from collections import deque
@@ -30,7 +31,7 @@ from batcher.journal import Kept, RunNote, read_line
 from batcher.journal.files import usage_errors
 from batcher.journal.index import DONE, FAILED, NO_OFFSET, Index, identity
 from batcher.journal.lines import RetryMark, find_ours
-from batcher.source import LineSplitter, blocks
+from batcher.source import Blocks, LineSplitter
 
 __all__ = ["Output", "Standing", "outputs"]
 
@@ -99,29 +100,42 @@ class Output:
             StorageError: The file can't be read on, or is cut short.
             UsageError: It can't be opened.
         """
-        self.finished = _ends_with_totals(self.path)
         self.notes, self.broken, self.lines = [], [], 0
-        return self._of_finished() if self.finished else self._of_journal()
+        with contextlib.closing(self._open()) as file:
+            self.finished = _ends_with_totals(file)
+            yield from self._of_finished(file) if self.finished else self._of_journal(file)
 
-    def _of_finished(self) -> Iterator[Standing]:
+    def _open(self) -> Blocks:
+        try:
+            return Blocks(self.path)
+        except UsageError:
+            # Its job may have been published meanwhile: its journal is the output now.
+            if self.path.exists() or not Path(self.name).exists():
+                raise
+            return Blocks(Path(self.name))
+
+    def _of_finished(self, file: Blocks) -> Iterator[Standing]:
         """Every result stands. Outputs may have been strung together: each has its totals."""
-        for number, raw in _lines(self.path):
-            self.lines += 1
+        number = 0
+        for number, raw in _lines(file):
             if raw.startswith(_RESULT):
-                standing = _standing(number, raw, is_result=True)
-                if standing is not None:
-                    yield standing
+                try:
+                    at, ours = find_ours(raw)
+                except ValueError:
+                    at = -1
+                if at >= 0:
+                    yield Standing(number, raw, ours, True)
                     continue
             elif isinstance(note := read_line(raw), RunNote):
                 self.notes.append(note)
                 continue
             self.broken.append(number)
+        self.lines = number
 
-    def _of_journal(self) -> Iterator[Standing]:
+    def _of_journal(self, file: Blocks) -> Iterator[Standing]:
         places = _Places()
         last = 0
-        for number, raw in _lines(self.path, torn=False):
-            self.lines += 1
+        for number, raw in _lines(file, torn=False):
             last = number
             line = read_line(raw)
             if isinstance(line, Kept):
@@ -132,14 +146,13 @@ class Output:
                 self.notes.append(line)
             else:
                 self.broken.append(number)
+        self.lines = last
         stands = places.table(last)
-        for number, raw in _lines(self.path):
+        for number, raw in _lines(file):
             if number > last:  # written since
                 return
             if place := stands[number]:
-                standing = _standing(number, raw, is_result=place == _STANDS)
-                if standing is not None:
-                    yield standing
+                yield Standing(number, raw, find_ours(raw)[1], place == _STANDS)
 
 
 class _Places:
@@ -215,16 +228,7 @@ def _choose(path: Path) -> tuple[Path, str]:
     return chosen, base + suffix
 
 
-def _standing(number: int, raw: bytes, *, is_result: bool) -> Standing | None:
-    try:
-        at, ours = find_ours(raw)
-    except ValueError:
-        return None
-    # A crash of the machine may leave zeros in the middle of what was not synced.
-    return None if at < 0 or b"\0" in raw else Standing(number, raw, ours, is_result)
-
-
-def _lines(path: Path, *, torn: bool = True) -> Iterator[tuple[int, bytes]]:
+def _lines(file: Blocks, *, torn: bool = True) -> Iterator[tuple[int, bytes]]:
     """Give the lines of a file and their numbers, blank ones left out.
 
     Args:
@@ -232,7 +236,7 @@ def _lines(path: Path, *, torn: bool = True) -> Iterator[tuple[int, bytes]]:
     """
     splitter = LineSplitter(_MAX_LINE_BYTES)
     passed = 0
-    for block in blocks(path):
+    for block in file:
         lines = splitter.split(block)
         for number, raw in enumerate(lines, passed + 1):
             if raw != b"":
@@ -242,16 +246,16 @@ def _lines(path: Path, *, torn: bool = True) -> Iterator[tuple[int, bytes]]:
         yield passed + 1, rest
 
 
-def _ends_with_totals(path: Path) -> bool:
-    if path.suffix in _COMPRESSED:
-        last = deque(_lines(path, torn=False), maxlen=1)
+def _ends_with_totals(file: Blocks) -> bool:
+    if file.path.suffix in _COMPRESSED:
+        last = deque(_lines(file, torn=False), maxlen=1)
         return bool(last) and last[0][1].startswith(_TOTALS)
-    with usage_errors(f"{path} can't be read"), path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
+    fd = file.fileno()
+    with usage_errors(f"{file.path} can't be read"):
+        size = os.fstat(fd).st_size
         tail_bytes = min(size, _TAIL_BYTES)
         while True:
-            file.seek(size - tail_bytes)
-            tail = file.read(tail_bytes).removesuffix(b"\n")
+            tail = os.pread(fd, tail_bytes, size - tail_bytes).removesuffix(b"\n")
             start = tail.rfind(b"\n") + 1
             if start or tail_bytes == size:
                 return tail.startswith(_TOTALS, start)

@@ -23,6 +23,10 @@ _LEAST: Final = 0.001
 _MOST: Final = 3_000_000.0
 _ZERO: Final = -1_000_000
 
+# Latencies are told to a millisecond, so that most have been seen before.
+_MAX_KNOWN: Final = 20_000
+_known_bins: dict[float, int] = {}
+
 
 class Sketch:
     """A distribution of values of 0 or more."""
@@ -37,7 +41,9 @@ class Sketch:
 
     def add(self, value: float) -> None:
         """Count a value; below a thousandth it counts as 0."""
-        number = math.ceil(math.log(min(value, _MOST)) * _PER_LOG) if value >= _LEAST else _ZERO
+        number = _known_bins.get(value)
+        if number is None:
+            number = _bin(value)
         self._bins[number] = self._bins.get(number, 0) + 1
 
     def absorb(self, other: Sketch) -> None:
@@ -60,6 +66,13 @@ class Sketch:
     def values(self) -> Mapping[float, int]:
         """Give the values, each to 1%, in ascending order, and how often they came."""
         return {_middle(number): self._bins[number] for number in sorted(self._bins)}
+
+
+def _bin(value: float) -> int:
+    number = math.ceil(math.log(min(value, _MOST)) * _PER_LOG) if value >= _LEAST else _ZERO
+    if len(_known_bins) < _MAX_KNOWN:
+        _known_bins[value] = number
+    return number
 
 
 def _middle(number: int) -> float:

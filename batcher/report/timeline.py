@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Final
 
+from batcher.records import Spend
+
 __all__ = ["WIDTHS_S", "Slot", "Timeline"]
 
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
@@ -26,6 +28,7 @@ _MAX_SLOTS: Final = 4_096
 # Models beyond so many are one in the charts.
 _MAX_MODELS: Final = 64
 _OTHER: Final = "(other)"
+_ZERO: Final = Decimal(0)
 
 
 class Slot:
@@ -67,12 +70,11 @@ class Timeline:
     def add(
         self,
         at_s: int,
-        *,
         model: str,
-        cost_usd: Decimal | None,
-        tokens: int,
+        spend: Spend,
         latency_s: float,
-        results: int,
+        *,
+        is_result: bool,
         failed: bool,
     ) -> None:
         """Count a row that ended at a Unix time."""
@@ -80,13 +82,16 @@ class Timeline:
         slot = self._slots.get(number)
         if slot is None:
             slot = self._open(at_s)
-        slot.results += results
+        slot.results += is_result
         slot.failed += failed
-        slot.tokens += tokens
+        slot.tokens += spend.usage.total_tokens
         slot.busy_s += latency_s
-        if cost_usd is not None:
-            model = self._bounded(model)
-            slot.cost_usd[model] = slot.cost_usd.get(model, Decimal(0)) + cost_usd
+        if (cost := spend.cost_usd) is not None:
+            costs = slot.cost_usd
+            if model not in costs:
+                model = self._bounded(model)
+                costs.setdefault(model, _ZERO)
+            costs[model] += cost
 
     @property
     def width_s(self) -> int:

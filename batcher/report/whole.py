@@ -40,9 +40,18 @@ class Report:
     budget_usd: Decimal | None = None
 
     @property
-    def span(self) -> tuple[str, str]:
-        """The days of the first and the last result; empty without any."""
-        return self.gathered.first[:10], self.gathered.last[:10]
+    def span(self) -> tuple[datetime, datetime] | None:
+        """When the first attempt that counts began and the last one ended; None without any."""
+        cell = self.table.whole
+        if not cell.latencies:
+            return None
+        zone = self.made_at.tzinfo
+        return datetime.fromtimestamp(cell.first_s, zone), datetime.fromtimestamp(cell.last_s, zone)
+
+    @property
+    def days(self) -> list[str]:
+        """The first day and the last one: one where they are the same, none without results."""
+        return list(dict.fromkeys(moment.date().isoformat() for moment in self.span or ()))
 
     def notes(self) -> list[str]:
         """Say what a reader must know to trust the figures."""

@@ -5,7 +5,6 @@ A source is read in blocks, in a thread of the caller's choice, and never held w
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import importlib
 import os
@@ -21,7 +20,7 @@ from batcher.settings.forms import form_of
 from batcher.source.lines import JsonLines, Line
 from batcher.source.table import Table
 
-__all__ = ["Source", "blocks"]
+__all__ = ["Blocks", "Source"]
 
 # A block is a few hundred rows: large enough that a thread's hop for each costs nothing, small
 # enough that a pipe's first rows are not waited for.
@@ -126,17 +125,37 @@ class Source:
         return _read_block(self._stream, "the source can't be read on")
 
 
-def blocks(path: Path) -> Iterator[bytes]:
-    """Give the bytes of a file of any kind, decompressed, a block at a time.
+class Blocks:
+    """The bytes of a file, decompressed: to be read through more than once.
 
     Raises:
-        UsageError: It can't be opened, or what decompresses it is not installed.
-        StorageError: It can't be read on, or is cut short.
+        UsageError: It can't be opened.
     """
-    with contextlib.closing(_open(path)) as file:
-        stream = _decompressed(path, file)
-        while block := _read_block(stream, f"{path} can't be read on"):
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = _open(path)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Read from the start, a block at a time.
+
+        Raises:
+            UsageError: What decompresses it is not installed.
+            StorageError: It can't be read on, or is cut short.
+        """
+        self._file.seek(0)
+        stream = _decompressed(self.path, self._file)
+        while block := _read_block(stream, f"{self.path} can't be read on"):
             yield block
+
+    def fileno(self) -> int:
+        """The file's descriptor."""
+        number: int = self._file.fileno()
+        return number
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
 
 def _read_block(stream: Any, complaint: str) -> bytes:

@@ -34,14 +34,14 @@ def as_csv(report: Report) -> str:
 
 def as_json(report: Report) -> str:
     """Write the whole and the rows as one line; money is decimal text."""
-    table, gathered = report.table, report.gathered
+    table, gathered, span = report.table, report.gathered, report.span
     fields: dict[str, Any] = {
         "object": "batch.report",
         "version": __version__,
         "made_at": report.made_at.isoformat(timespec="seconds"),
         "time_zone": report.zone,
-        "first": gathered.first or None,
-        "last": gathered.last or None,
+        "first": span[0].isoformat(timespec="seconds") if span else None,
+        "last": span[1].isoformat(timespec="seconds") if span else None,
         "prices": report.prices or "recorded",
         "outputs": gathered.outputs,
         "unfinished_outputs": gathered.unfinished,

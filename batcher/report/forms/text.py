@@ -23,8 +23,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u206
 def headline(report: Report) -> str:
     """Say the most in one sentence."""
     row = figures(report.table.whole)
-    first, last = report.span
-    when = "" if not first else f", {first}" if first == last else f", {first} to {last}"
+    days = report.days
+    when = f", {' to '.join(days)}" if days else ""
     if row["cost_usd"] is None:
         cost = "nothing is priced"
     else:
