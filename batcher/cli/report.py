@@ -68,6 +68,7 @@ _FILE_COLUMNS = 200
     help="Reckon the costs again with a price table, or with list prices. [default: as recorded]",
 )
 @click.option("--budget", metavar="USD", help="Draw what may be spent beside what was.")
+@click.option("--title", default="Cost report", show_default=True, help="What the page is called.")
 @click.option(
     "--to",
     "form",
@@ -83,7 +84,7 @@ def command(targets: tuple[str, ...], **given: Any) -> int:
     globs. Exits with 2 when a line can't be read.
     """
     form = _form(given["form"], given["output"], as_json=given["as_json"])
-    report = _report(targets, given)
+    report = _report(targets, given, is_page=form == "html")
     _write(report, form, given["output"])
     broken = report.gathered.broken
     for name, number in broken[:_MOST_SHOWN]:
@@ -93,7 +94,8 @@ def command(targets: tuple[str, ...], **given: Any) -> int:
     return EXIT_USAGE if broken else 0
 
 
-def _report(targets: tuple[str, ...], given: dict[str, Any]) -> Report:
+def _report(targets: tuple[str, ...], given: dict[str, Any], *, is_page: bool) -> Report:
+    from batcher.report.cells import DIMENSIONS
     from batcher.report.clock import Clock, read_period, read_zone
     from batcher.report.figures import table
     from batcher.report.gather import gather
@@ -109,12 +111,14 @@ def _report(targets: tuple[str, ...], given: dict[str, Any]) -> Report:
     found = outputs(list(map(_output_of, targets)))
     gathered = gather(
         found,
-        by=_needed(by),
+        by=DIMENSIONS if is_page else tuple(dict.fromkeys((*by, "model"))),
         clock=Clock(zone),
         period=period,
         price=prices.price if prices else None,
+        over_time=is_page,
     )
     return Report(
+        title=given["title"],
         gathered=gathered,
         table=table(gathered, by, top=given["top"]),
         period=period,
@@ -133,11 +137,6 @@ def _dimensions(given: tuple[str, ...]) -> tuple[str, ...]:
         if name not in DIMENSIONS:
             raise UsageError(f"--by: no such thing; one of {', '.join(DIMENSIONS)}")
     return tuple(dict.fromkeys(names))
-
-
-def _needed(by: tuple[str, ...]) -> tuple[str, ...]:
-    """What must be told apart while reading: models for the notes as well."""
-    return tuple(dict.fromkeys((*by, "model")))
 
 
 def _budget(text: str | None) -> Decimal | None:
@@ -200,6 +199,8 @@ def _show(report: Report, form: str, stream: Any) -> None:
 
 def _text(report: Report, form: str) -> str:
     from batcher.report.forms.data import as_csv, as_json
+    from batcher.report.forms.page import as_html
     from batcher.report.forms.text import as_markdown
 
-    return {"csv": as_csv, "json": as_json, "markdown": as_markdown}[form](report)
+    written = {"csv": as_csv, "json": as_json, "markdown": as_markdown, "html": as_html}
+    return written[form](report)

@@ -8,7 +8,6 @@ merged without a further loss. It is the simplest form of DDSketch (Masson, Rim,
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Final
 
 __all__ = ["RELATIVE_ERROR", "Sketch"]
@@ -22,6 +21,7 @@ _PER_LOG: Final = 1 / math.log(_GAMMA)
 _LEAST: Final = 0.001
 _MOST: Final = 3_000_000.0
 _ZERO: Final = -1_000_000
+_LEAST_BIN: Final = math.ceil(math.log(_LEAST) * _PER_LOG)
 
 # Latencies are told to a millisecond, so that most have been seen before.
 _MAX_KNOWN: Final = 20_000
@@ -63,9 +63,21 @@ class Sketch:
                 return _middle(number)
         return None
 
-    def values(self) -> Mapping[float, int]:
-        """Give the values, each to 1%, in ascending order, and how often they came."""
-        return {_middle(number): self._bins[number] for number in sorted(self._bins)}
+    def histogram(self, most_bars: int) -> list[tuple[float, float, int]]:
+        """Give the distribution as bars of (from, to, count), each as many times longer.
+
+        The empty bars between the first and the last are in it.
+        """
+        if not self._bins:
+            return []
+        low = min((number for number in self._bins if number != _ZERO), default=_LEAST_BIN)
+        high = max(low, *self._bins)
+        step = -(-(high - low + 1) // most_bars)
+        counts = [0] * ((high - low) // step + 1)
+        for number, count in self._bins.items():
+            counts[(max(number, low) - low) // step] += count
+        starts = [_GAMMA ** (low - 1 + place * step) for place in range(len(counts) + 1)]
+        return list(zip(starts, starts[1:], counts, strict=False))
 
 
 def _bin(value: float) -> int:

@@ -7,7 +7,7 @@ work is told by the second and a year of nights by the hour, and no line is read
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Final
 
@@ -16,6 +16,8 @@ from batcher.records import Spend
 __all__ = ["WIDTHS_S", "Slot", "Timeline"]
 
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
+# The first Monday of Unix time: weeks begin on Mondays.
+_MONDAY_S = 4 * _DAY_S
 
 # Each divides the next, and those below a day divide the hour or the day: slots of any zone whose
 # offset is a whole quarter of an hour begin where its days do, as long as they are that short.
@@ -37,14 +39,16 @@ class Slot:
     Attributes:
         results, failed: Rows that got their result.
         tokens: All that those rows used.
-        busy_s: Seconds that their last attempts took together; by the slot's width that is how many
-            requests were in flight on average (Little's law).
+        busy_s: Seconds that their last attempts took together; by the time that passed that is how
+            many requests were in flight on average (Little's law).
+        active_s: How much of the slot belongs to minutes in which something happened.
         cost_usd: By model.
     """
 
-    __slots__ = ("busy_s", "cost_usd", "failed", "results", "tokens")
+    __slots__ = ("active_s", "busy_s", "cost_usd", "failed", "results", "tokens")
 
-    def __init__(self) -> None:
+    def __init__(self, active_s: int) -> None:
+        self.active_s = active_s
         self.results = self.failed = self.tokens = 0
         self.busy_s = 0.0
         self.cost_usd: dict[str, Decimal] = {}
@@ -105,11 +109,11 @@ class Timeline:
             width_s: One of `WIDTHS_S`, and no finer than what is kept.
             offset_s: How far the zone, in which slots begin at midnight, is ahead of UTC.
         """
-        joined: dict[int, Slot] = {}
-        for number, slot in sorted(self._slots.items()):
-            at_s = number * self._widths[0] + offset_s
-            joined.setdefault(at_s - at_s % width_s - offset_s, Slot()).absorb(slot)
-        return joined
+        kept_s = self._widths[0]
+        slots = {number * kept_s: slot for number, slot in sorted(self._slots.items())}
+        if kept_s < _MINUTE_S < width_s:
+            slots = _joined(slots, _MINUTE_S, offset_s)
+        return _joined(slots, width_s, offset_s)
 
     def span_s(self) -> tuple[int, int] | None:
         """Give when the first slot begins and the last one ends; None where there is none."""
@@ -125,18 +129,33 @@ class Timeline:
     def _open(self, at_s: int) -> Slot:
         while len(self._slots) >= _MAX_SLOTS and len(self._widths) > 1:
             self._widen()
-        return self._slots.setdefault(at_s // self._widths[0], Slot())
+        width_s = self._widths[0]
+        return self._slots.setdefault(at_s // width_s, Slot(min(width_s, _MINUTE_S)))
 
     def _widen(self) -> None:
-        times = self._widths[1] // self._widths[0]
-        joined: dict[int, Slot] = {}
-        for number, slot in self._slots.items():
-            joined.setdefault(number // times, Slot()).absorb(slot)
-        self._slots = joined
-        del self._widths[0]
+        kept_s = self._widths.pop(0)
+        starts = {number * kept_s: slot for number, slot in self._slots.items()}
+        width_s = self._widths[0]
+        joined = _joined(starts, width_s, 0)
+        self._slots = {start_s // width_s: slot for start_s, slot in joined.items()}
 
     def _bounded(self, model: str) -> str:
         if model not in self._models and len(self._models) >= _MAX_MODELS:
             return _OTHER
         self._models.add(model)
         return model
+
+
+def _joined(slots: Mapping[int, Slot], width_s: int, offset_s: int) -> dict[int, Slot]:
+    """Join slots, by the Unix time at which each begins, to wider ones that begin at midnights."""
+    joined: dict[int, Slot] = {}
+    for start_s, slot in slots.items():
+        at_s = start_s + offset_s - _MONDAY_S
+        begin_s = at_s - at_s % width_s - offset_s + _MONDAY_S
+        wide = joined.get(begin_s)
+        if wide is None:
+            wide = joined[begin_s] = Slot(width_s if width_s <= _MINUTE_S else 0)
+        wide.absorb(slot)
+        if width_s > _MINUTE_S:
+            wide.active_s += slot.active_s
+    return joined

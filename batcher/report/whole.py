@@ -23,6 +23,7 @@ class Report:
     """What is shown, in whatever form.
 
     Attributes:
+        title: What a page is called.
         gathered: Holds more dimensions than the table shows where the form has charts.
         table: The figures by what was asked for.
         zone: The time zone's name.
@@ -31,6 +32,7 @@ class Report:
         budget_usd: What may be spent, to be drawn beside what was.
     """
 
+    title: str
     gathered: Gathered
     table: Table
     period: Period

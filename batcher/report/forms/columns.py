@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os.path
+import re
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from batcher.report.cells import Cell
@@ -25,6 +28,8 @@ _HEADINGS: Final = {
 _WITHOUT: Final = {"label": "(no label)", "error": "(success)"}
 
 _CENT = Decimal("0.01")
+# What would move a cursor, break a line, or turn the text around.
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _TENTH, _TEN = 0.1, 10
 _PERCENT_EDGE = 0.9995
 
@@ -55,6 +60,11 @@ def seconds(value: float | None) -> str:
     return f"{value:.2f} s" if value < _TEN else f"{value:.1f} s"
 
 
+def visible(text: str) -> str:
+    """Put marks in place of what would move the cursor, break the line or turn the text round."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
 def name_words(by: str, name: str) -> str:
     """Name a row: what has no name is called so."""
     return name or _WITHOUT.get(by, "(none)")
@@ -78,11 +88,13 @@ def _cost(key: str) -> Callable[[Mapping[str, Any]], str]:
     return words
 
 
-def _rate(row: Mapping[str, Any]) -> str:
-    rate = row["results_per_s"]
-    if rate is None:
+def rate_words(per_s: float | None) -> str:
+    """`212/s`, `1.4/s`, `7.6/min`."""
+    if per_s is None:
         return "-"
-    return f"{rate:.1f}/s" if rate >= 1 else f"{rate * 60:.1f}/min"
+    if per_s < 1:
+        return f"{per_s * 60:.1f}/min"
+    return f"{short(per_s) if per_s >= _TEN else f'{per_s:.1f}'}/s"
 
 
 def _count(key: str, *, always: bool = True) -> Column:
@@ -113,7 +125,7 @@ _COLUMNS: Final = (
     Column("p50", lambda row: seconds(row["latency_p50_s"])),
     Column("p95", lambda row: seconds(row["latency_p95_s"])),
     Column("p99", lambda row: seconds(row["latency_p99_s"])),
-    Column("Rate", _rate),
+    Column("Rate", lambda row: rate_words(row["results_per_s"])),
 )
 
 
@@ -123,13 +135,6 @@ def columns(table: Table) -> list[Column]:
     return [column for column in _COLUMNS if column.shown(whole)]
 
 
-def _row(table: Table, names: tuple[str, ...], cell: Cell) -> list[str]:
-    """Write one row, its names first."""
-    row = figures(cell)
-    words = [name_words(by, name) for by, name in zip(table.by, names, strict=True)]
-    return [*words, *(column.words(row) for column in columns(table))]
-
-
 def headings(table: Table) -> list[str]:
     """Write the headings, those of the names first."""
     return [*(_HEADINGS[by] for by in table.by), *(each.heading for each in columns(table))]
@@ -137,9 +142,32 @@ def headings(table: Table) -> list[str]:
 
 def rows(table: Table) -> list[list[str]]:
     """Write all rows, and the sum of them where there is more than one."""
-    written = [_row(table, names, cell) for names, cell in table.rows]
+    shown = columns(table)
+    folder = _common_folder(table)
+    written = []
+    for names, cell in table.rows:
+        words = [name_words(by, name.removeprefix(folder) if by == "job" else name)
+                 for by, name in zip(table.by, names, strict=True)]  # fmt: skip
+        written.append([*words, *_figures(shown, cell)])
     if len(written) > 1:
-        blanks = [""] * (len(table.by) - 1)
-        total = ["Total", *blanks, *_row(table._replace(by=()), (), table.whole)]
-        written.append(total)
+        total = ["Total", *[""] * (len(table.by) - 1)]
+        written.append([*total, *_figures(shown, table.whole)])
     return written
+
+
+def _figures(shown: Sequence[Column], cell: Cell) -> list[str]:
+    row = figures(cell)
+    return [column.words(row) for column in shown]
+
+
+def _common_folder(table: Table) -> str:
+    """Give the folder in which all jobs of a table are, with its slash; or nothing."""
+    if "job" not in table.by:
+        return ""
+    place = table.by.index("job")
+    jobs = [names[place] for names, _ in table.rows[: len(table.rows) - bool(table.left_out)]]
+    folders = {str(Path(job).parent) for job in jobs}
+    if len({Path(folder).is_absolute() for folder in folders}) != 1:
+        return ""
+    common = os.path.commonpath(folders)
+    return "" if common in ("", ".") else f"{common}/"

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from batcher.report.figures import figures
-from batcher.report.forms.columns import headings, rows, share
+from batcher.report.forms.columns import headings, rows, share, visible
 from batcher.report.whole import Report
 from batcher.words import money, plural, short
 
@@ -17,7 +17,6 @@ __all__ = ["as_markdown", "as_table", "headline"]
 
 # What Markdown would read as more than text, and HTML within it.
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|#~])")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def headline(report: Report) -> str:
@@ -53,8 +52,8 @@ def as_table(report: Report) -> RenderableType:
     written = rows(table)
     for number, row in enumerate(written):
         is_total = len(written) > 1 and number == len(written) - 1
-        drawn.add_row(*(Text(_visible(each)) for each in row), style="bold" if is_total else None)
-    notes = [Text(_visible(f"- {note}"), style="yellow") for note in report.notes()]
+        drawn.add_row(*(Text(visible(each)) for each in row), style="bold" if is_total else None)
+    notes = [Text(visible(f"- {note}"), style="yellow") for note in report.notes()]
     return Group(Text(headline(report), style="bold"), Text(), drawn, *([Text()] if notes else []),
                  *notes)  # fmt: skip
 
@@ -77,9 +76,4 @@ def _line(cells: list[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    return _SPECIAL.sub(r"\\\1", _visible(text))
-
-
-def _visible(text: str) -> str:
-    """Put marks in place of what would move the cursor, break the line or turn the text round."""
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+    return _SPECIAL.sub(r"\\\1", visible(text))
