@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -47,3 +48,29 @@ def test_reviews(tmp_path: Path):
     )
     assert set(labels) <= {"positive", "negative"}
     assert f"{agreed} of 24 labels agree" in said
+
+
+def test_cost_report(tmp_path: Path):
+    """A made-up month becomes a page, figures for a program and text for a mail, all the same."""
+    job = tmp_path / "cost-report"
+    shutil.copytree(JOBS / "cost-report", job, ignore=shutil.ignore_patterns("output"))
+    subprocess.run([sys.executable, job / "month.py", "2026-02"], check=True, capture_output=True)
+    environ = {**os.environ, "BATCHER": f"{sys.executable} -m batcher"}
+    done = subprocess.run(
+        [job / "monthly.sh", "2026-02"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=environ,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads((job / "output" / "2026-02.json").read_text())
+    results = [
+        json.loads(line)
+        for path in (job / "output" / "results").glob("*.jsonl")
+        for line in path.read_text().splitlines()
+    ]
+    assert found["totals"]["requests"] == sum("batcher" in result for result in results)
+    assert f"{found['totals']['requests']:,} requests" in done.stdout
+    assert (job / "output" / "2026-02.html").read_text().count("<figure") >= 8

@@ -11,7 +11,6 @@ from typing import Any, Final, NamedTuple
 
 from batcher.report.cells import Cell
 from batcher.report.figures import Table, figures
-from batcher.spend import cost_text
 from batcher.words import count, money, short
 
 __all__ = ["Column", "columns", "headings", "name_words", "rows", "seconds", "share", "unit_money"]
@@ -75,7 +74,7 @@ def unit_money(amount_usd: Decimal) -> str:
     amount = Decimal(amount_usd)
     if amount >= _CENT or amount == 0:
         return money(amount)
-    return f"${cost_text(amount.quantize(Decimal(1).scaleb(amount.adjusted() - 1)))}"
+    return f"${amount.quantize(Decimal(1).scaleb(amount.adjusted() - 1)):f}"
 
 
 def _cost(key: str) -> Callable[[Mapping[str, Any]], str]:
@@ -145,8 +144,9 @@ def rows(table: Table) -> list[list[str]]:
     shown = columns(table)
     folder = _common_folder(table)
     written = []
-    for names, cell in table.rows:
-        words = [name_words(by, name.removeprefix(folder) if by == "job" else name)
+    for number, (names, cell) in enumerate(table.rows, 1):
+        is_rest = table.left_out and number == len(table.rows)
+        words = list(names) if is_rest else [name_words(by, name.removeprefix(folder) if by == "job" else name)
                  for by, name in zip(table.by, names, strict=True)]  # fmt: skip
         written.append([*words, *_figures(shown, cell)])
     if len(written) > 1:
