@@ -146,13 +146,20 @@ def rows(table: Table) -> list[list[str]]:
     written = []
     for number, (names, cell) in enumerate(table.rows, 1):
         is_rest = table.left_out and number == len(table.rows)
-        words = list(names) if is_rest else [name_words(by, name.removeprefix(folder) if by == "job" else name)
-                 for by, name in zip(table.by, names, strict=True)]  # fmt: skip
+        words = list(names) if is_rest else _words(table.by, names, folder)
         written.append([*words, *_figures(shown, cell)])
     if len(written) > 1:
         total = ["Total", *[""] * (len(table.by) - 1)]
         written.append([*total, *_figures(shown, table.whole)])
     return written
+
+
+def _words(by: Sequence[str], names: Sequence[str], folder: str) -> list[str]:
+    pairs = zip(by, names, strict=True)
+    return [
+        name_words(each, name.removeprefix(folder) if each == "job" else name)
+        for each, name in pairs
+    ]
 
 
 def _figures(shown: Sequence[Column], cell: Cell) -> list[str]:
