@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from enum import Enum
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from batcher.records import Usage
 from batcher.usage import count, messages_usage, parts_usage, plain_usage
@@ -28,6 +28,7 @@ __all__ = [
     "embedded_error",
     "family_of",
     "missing_part",
+    "plain_usage_of",
     "read_usage",
 ]
 
@@ -91,6 +92,21 @@ def family_of(path: str) -> Family:
     if parts[-1] == "completions":
         return Family.CHAT if len(parts) > 1 and parts[-2] == "chat" else Family.COMPLETIONS
     return _FAMILIES.get(parts[-1], Family.OTHER)
+
+
+def plain_usage_of(answer: Any) -> Usage | None:
+    """Read the usage of what nearly every chat answer is: one choice, no error, a plain usage.
+
+    Every row passes here, and this takes half the time of the closer look. None says nothing.
+    """
+    # Whatever is not of the type that it should be can't be asked for a key by name.
+    try:
+        [choice] = answer["choices"]
+        if choice.get("error") or answer.get("error") or answer.get("object") == "error":
+            return None
+        return plain_usage(answer["usage"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
 
 
 def read_usage(answer: object, family: Family) -> Usage | None:

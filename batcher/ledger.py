@@ -25,7 +25,7 @@ from batcher.spend import (
     read_part,
     read_spend,
     read_usage_json,
-    spend_bytes,
+    spend_text,
     spend_json,
     usage_json,
 )
@@ -36,7 +36,7 @@ __all__ = [
     "cost_text",
     "read_spend",
     "read_usage_json",
-    "spend_bytes",
+    "spend_text",
     "spend_json",
     "usage_json",
 ]

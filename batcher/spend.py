@@ -1,7 +1,7 @@
 """The JSON forms of usage and spend: how results and totals write them, and the reading back.
 
 Rules:
-    * What is written is read back equal; `spend_bytes` writes what `spend_json` says.
+    * What is written is read back equal; `spend_text` writes what `spend_json` says.
     * An amount is decimal text, never a JSON number: a float would round money.
     * Keys that most rows don't need (`cache_write_tokens`, `attempts_without_usage`, `unpriced`)
       stand only where they say something.
@@ -21,7 +21,7 @@ __all__ = [
     "read_part",
     "read_spend",
     "read_usage_json",
-    "spend_bytes",
+    "spend_text",
     "spend_json",
     "usage_json",
 ]
@@ -101,7 +101,7 @@ def spend_json(spend: Spend) -> dict[str, Any]:
     return fields
 
 
-def spend_bytes(spend: Spend) -> bytes:
+def spend_text(spend: Spend) -> str:
     """Write `spend_json` as compact JSON members without the braces around them, without a dict."""
     attempts, without_usage, usage, cost, unpriced = spend
     prompt, completion, total, cached, cache_write, reasoning = usage
@@ -115,7 +115,7 @@ def spend_bytes(spend: Spend) -> bytes:
         f'"prompt_tokens_details":{{"cached_tokens":{cached}{written}}},'
         f'"completion_tokens_details":{{"reasoning_tokens":{reasoning}}}}},'
         f'"cost_usd":{amount}{flag}'
-    ).encode()
+    )
 
 
 def read_spend(mapping: Mapping[str, Any]) -> Spend:

@@ -10,6 +10,7 @@ Nothing raises: a null, a negative, a truth value, an absurd figure is a count t
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Any
 
 from batcher.records import Usage
@@ -24,6 +25,7 @@ MAX_COUNT = 10**9
 _new = tuple.__new__
 # Prompt, completion and total tokens, and nothing else.
 _PLAIN_FIELDS = 3
+_plain_counts = itemgetter("prompt_tokens", "completion_tokens", "total_tokens")
 
 
 def plain_usage(usage: dict[Any, Any]) -> Usage | None:
@@ -31,24 +33,25 @@ def plain_usage(usage: dict[Any, Any]) -> Usage | None:
 
     Every row passes here, and this takes a third of the time of `parts_usage`.
     """
-    get = usage.get
-    prompt = get("prompt_tokens")
-    completion = get("completion_tokens")
-    total = get("total_tokens")
+    try:
+        prompt, completion, total = _plain_counts(usage)
+    except KeyError:
+        return None
     if not (type(prompt) is type(completion) is type(total) is int):
         return None
     if total != prompt + completion or prompt < 0 or completion < 0 or total > MAX_COUNT:
         return None
-    details = get("prompt_tokens_details")
-    if type(details) is not dict:
-        return Usage(prompt, completion, total) if len(usage) == _PLAIN_FIELDS else None
-    cached = details.get("cached_tokens")
-    written = "cache_write_tokens" in details or "cache_creation_tokens" in details
-    if type(cached) is not int or written:
+    if len(usage) == _PLAIN_FIELDS:
+        return _new(Usage, (prompt, completion, total, 0, 0, 0))
+    details = usage.get("prompt_tokens_details")
+    if type(details) is not dict or "cache_creation_tokens" in details:
         return None
-    details = get("completion_tokens_details")
+    cached = details.get("cached_tokens")
+    if type(cached) is not int or not 0 <= cached <= prompt or "cache_write_tokens" in details:
+        return None
+    details = usage.get("completion_tokens_details")
     reasoning = details.get("reasoning_tokens", 0) if type(details) is dict else 0
-    if type(reasoning) is not int or not (0 <= cached <= prompt and 0 <= reasoning <= completion):
+    if type(reasoning) is not int or not 0 <= reasoning <= completion:
         return None
     return _new(Usage, (prompt, completion, total, cached, 0, reasoning))
 

@@ -27,6 +27,13 @@ MAX_ROW_BYTES: Final = 64 * 1024 * 1024
 
 _BIG_FLOAT: Final = re.compile(rb"\de\+\d")
 _ROUTING_KEYS: Final = frozenset({"custom_id", "method", "url"})
+_CLAIM_FIELDS: Final = frozenset(CLAIM_FIELDS)
+_OUTPUT_BOUNDS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+
+# Rows that claim the same share one mapping. A job has one or a few dozen; where every row has
+# claims of its own, no more than this is held.
+_MOST_CLAIMS: Final = 64
+_MOST_CLAIMS_BYTES: Final = 64 * 1024
 
 
 class Renderer(Protocol):
@@ -64,6 +71,7 @@ class RowParser:
         self._id_field = id_field or "custom_id"
         self._carry = carry
         self._fault = fault
+        self._claims_known: dict[bytes, tuple[Mapping[str, Any], RowError | None]] = {}
 
     @classmethod
     def of(cls, settings: Settings, checker: Checker) -> Self:
@@ -113,8 +121,8 @@ class RowParser:
             return BadRow(line, custom_id, "stream_not_supported", message)
         except ValueError as error:
             return _invalid(line, custom_id, str(error))
-        claims = _claims(body)
-        if claims is not None and self._fault is not None and (why := self._fault(claims)):
+        claims, why = self._claims(body)
+        if why is not None:
             return BadRow(line, custom_id, why.code, f"line {line}: {why.message}")
         sent = orjson.dumps(body)
         if b"+" in sent and _BIG_FLOAT.search(sent) and _has_huge_integer(raw):
@@ -145,6 +153,21 @@ class RowParser:
             body = fields
             body.pop("custom_id", None)
         return path, {**self._defaults, **body} if self._defaults else body
+
+    def _claims(self, body: Mapping[str, Any]) -> tuple[Mapping[str, Any] | None, RowError | None]:
+        """Take what a body claims of its answer, and why that could never be checked."""
+        claims = {name: body[name] for name in body if name in _CLAIM_FIELDS and body[name]}
+        if not claims:
+            return None, None
+        key = orjson.dumps(claims)
+        known = self._claims_known.get(key)
+        if known is None:
+            known = (claims, None if self._fault is None else self._fault(claims))
+            if len(key) <= _MOST_CLAIMS_BYTES:
+                if len(self._claims_known) >= _MOST_CLAIMS:
+                    self._claims_known.clear()
+                self._claims_known[key] = known
+        return known
 
     def _carried(self, fields: Mapping[str, Any]) -> bytes:
         return orjson.dumps({name: fields[name] for name in self._carry if name in fields})
@@ -204,14 +227,10 @@ def _has_huge_integer(raw: bytes) -> bool:
     return found
 
 
-def _claims(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    if body.keys().isdisjoint(CLAIM_FIELDS):
-        return None
-    return {name: body[name] for name in CLAIM_FIELDS if body.get(name)} or None
-
-
 def _max_output_tokens(body: Mapping[str, Any]) -> int | None:
-    for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"):
+    if body.keys().isdisjoint(_OUTPUT_BOUNDS):
+        return None
+    for name in _OUTPUT_BOUNDS:
         most = body.get(name)
         if type(most) is int and most >= 0:
             choices = body.get("n")

@@ -69,6 +69,9 @@ _TYPES: Final[dict[str, tuple[Callable[[object], bool], str]]] = {
 }
 
 
+_CONTENT_TYPES: Final = frozenset({str, list, type(None)})
+
+
 def check_body(path: str, body: Mapping[str, Any]) -> None:
     """Raise `ValueError`, with a text that quotes no value, unless `body` can be sent to `path`."""
     stream = body.get("stream")
@@ -85,20 +88,27 @@ def check_body(path: str, body: Mapping[str, Any]) -> None:
     if type(model) is not str or not model:
         raise ValueError("model is missing or no text" if not model else "model is not a text")
     _check_messages(body.get("messages"))
-    for name, value in body.items():
-        known = _TYPES.get(name)
-        if known is not None and value is not None and not known[0](value):
-            raise ValueError(f"{name} is not {known[1]}")
+    for name in body.keys() & _TYPES.keys():
+        value = body[name]
+        if value is not None and not _TYPES[name][0](value):
+            raise ValueError(f"{name} is not {_TYPES[name][1]}")
 
 
 def _check_messages(messages: object) -> None:
     if type(messages) is not list or not messages:
         raise ValueError("messages is missing, empty or no array")
-    for number, message in enumerate(messages, 1):
-        if type(message) is not dict:
-            raise ValueError(f"message {number} is not an object")
-        if type(message.get("role")) is not str:
-            raise ValueError(f"message {number} has no role, or one that is no text")
-        content = message.get("content")
-        if content is not None and type(content) not in (str, list):
-            raise ValueError(f"the content of message {number} is neither a text nor an array")
+    for message in messages:
+        if not (
+            type(message) is dict
+            and type(message.get("role")) is str
+            and type(message.get("content")) in _CONTENT_TYPES
+        ):
+            raise ValueError(_message_fault(messages.index(message) + 1, message))
+
+
+def _message_fault(number: int, message: object) -> str:
+    if type(message) is not dict:
+        return f"message {number} is not an object"
+    if type(message.get("role")) is not str:
+        return f"message {number} has no role, or one that is no text"
+    return f"the content of message {number} is neither a text nor an array"

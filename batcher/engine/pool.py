@@ -192,6 +192,7 @@ class Pool:
         if (
             task is not None
             and self._wake_at_s == math.inf
+            and (self._idle or self._workers < self._concurrency)
             and self._governor.in_flight < self._governor.window
         ):
             self.wake()

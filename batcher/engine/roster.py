@@ -70,18 +70,18 @@ class Roster:
         row = self.parse(line)
         custom_id = _given_id(row)
         if custom_id is not None:
-            entry = self.index.find(identity(custom_id, ""))
-            if entry >= 0 and self.index.flags[entry] & SEEN:
-                row, custom_id = self._duplicate(line.number, entry), None
-        request_hash = row.request_hash if isinstance(row, Row) else raw_hash(line.raw or b"")
-        if custom_id is not None:
-            self._note_name(custom_id)
-            return self._member(row, request_hash, identity(custom_id, ""), 0)
+            key = identity(custom_id, "")
+            entry = self.index.find(key)
+            if entry < 0 or not self.index.flags[entry] & SEEN:
+                self._note_name(custom_id)
+                return self._member(row, _hash_of(row, line), key, entry, 0)
+            row = self._duplicate(line.number, entry)
         self._unnamed = True
         self._check_names()
+        request_hash = _hash_of(row, line)
         occurrence = self._occurrence(request_hash)
         key = identity(None, request_hash, occurrence)
-        return self._member(row, request_hash, key, occurrence + 1)
+        return self._member(row, request_hash, key, self.index.find(key), occurrence + 1)
 
     def revisit(self, line: Line, entry: int, unnamed: int) -> Member:
         """Make a row of a line that was entered before.
@@ -94,15 +94,17 @@ class Roster:
         if unnamed and custom_id is not None:
             first = self.index.find(identity(custom_id, ""))
             row = self._duplicate(line.number, first)
-        request_hash = row.request_hash if isinstance(row, Row) else raw_hash(line.raw or b"")
+        request_hash = _hash_of(row, line)
         if self.index.prints[entry] != int(request_hash[-8:], 16):
             raise StorageError("the source changed while it was read; run the same command again")
         paid = bool(self.index.flags[entry] & PAID)
         return Member(row, request_hash, entry, unnamed, False, False, paid)
 
-    def _member(self, row: Row | BadRow, request_hash: str, key: int, unnamed: int) -> Member:
+    def _member(
+        self, row: Row | BadRow, request_hash: str, key: int, entry: int, unnamed: int
+    ) -> Member:
+        """Make the member of a row whose `key` was found at `entry`, or not at all: -1."""
         index, number = self.index, row.line
-        entry = index.find(key)
         if entry < 0:
             flags = SEEN | UNNAMED if unnamed else SEEN
             entry = index.add(key, request_hash=request_hash, line=number, flags=flags)
@@ -145,3 +147,7 @@ class Roster:
 
 def _given_id(row: Row | BadRow) -> str | None:
     return row.custom_id if isinstance(row, BadRow) or row.named else None
+
+
+def _hash_of(row: Row | BadRow, line: Line) -> str:
+    return row.request_hash if isinstance(row, Row) else raw_hash(line.raw or b"")

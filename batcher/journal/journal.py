@@ -269,7 +269,8 @@ class Journal:
         self._waiting.append(line)
         self._size += len(line)
         # At once rather than with the next commit: a fast endpoint fills the room within a moment.
-        self._keep_room()
+        if self._size > self._reserve.enough_until:
+            self._keep_room()
         if not self._wanted.is_set():
             self._wanted.set()
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -35,11 +36,15 @@ class Reserve:
 
     Args:
         ahead_bytes: How much is kept free beyond the end.
+
+    Attributes:
+        enough_until: For an end up to here, there is room already; `keep` need not be asked.
     """
 
     def __init__(self, ahead_bytes: int) -> None:
         self._ahead_bytes = ahead_bytes
         self._until = 0
+        self.enough_until: float = -1
         self._allocate = _fallocate()
 
     def keep(self, fd: int, end: int) -> bool:
@@ -52,7 +57,10 @@ class Reserve:
             end: Where it ends, or will once all that is queued has been written.
         """
         wanted = end + self._ahead_bytes
-        if self._allocate is None or self._until >= wanted:
+        if self._allocate is None:
+            self.enough_until = math.inf
+            return True
+        if self._until >= wanted:
             return True
         until = wanted + _STEP_BYTES
         number = self._allocate(fd, end, until - end)
@@ -61,6 +69,7 @@ class Reserve:
         if number:
             self._allocate = None
         self._until = until
+        self.enough_until = until - self._ahead_bytes
         return True
 
     def release(self, fd: int) -> None:
@@ -71,6 +80,7 @@ class Reserve:
         """
         if self._until:
             self._until = 0
+            self.enough_until = -1
             # The same length as before: that frees what lies behind it (ext4, XFS, tmpfs).
             os.ftruncate(fd, os.fstat(fd).st_size)
 

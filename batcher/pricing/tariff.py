@@ -112,8 +112,9 @@ class Tariff:
         _, inp, cac, wri, out, rea, request, input_known, output_known = line
         if not input_known or (completion and not output_known):
             return None
-        units = prompt * inp + cached * cac + cache_write * wri
-        units += completion * out + reasoning * rea + request
+        units = prompt * inp + completion * out + request
+        if cached or cache_write or reasoning:
+            units += cached * cac + cache_write * wri + reasoning * rea
         return _EXACT.multiply(units, self._unit)
 
     def most(self, prompt_tokens: int, max_output_tokens: int) -> Decimal | None:

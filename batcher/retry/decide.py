@@ -24,7 +24,14 @@ from enum import Enum
 from http import HTTPStatus
 from typing import NamedTuple, TypeAlias
 
-from batcher.answers import NOT_JSON, Family, embedded_error, missing_part, read_usage
+from batcher.answers import (
+    NOT_JSON,
+    Family,
+    embedded_error,
+    missing_part,
+    plain_usage_of,
+    read_usage,
+)
 from batcher.records import Failure, FailureKind, Reply, StopReason, Usage
 from batcher.retry.hints import firm_wait_s, should_retry, told_wait_s
 from batcher.retry.refusals import SUCCESSES, Sense, code_of, sense_of
@@ -109,6 +116,9 @@ class Stop(NamedTuple):
 
 Verdict: TypeAlias = Accept | Retry | Final | Stop
 
+# Looking a member up in its Enum costs as much as a comparison.
+_OK, _CHAT = HTTPStatus.OK.value, Family.CHAT
+
 _CAUSES = {Sense.THROTTLED: Cause.THROTTLED, Sense.OUTAGE: Cause.OUTAGE}
 
 # No answer came. Refused, no route, no name: nothing of the endpoint could be reached, so the run
@@ -185,6 +195,8 @@ def decide(
     """
     if isinstance(attempt, Failure):
         return _decide_failure(policy, attempt, charged=charged, jitter=jitter)
+    if attempt.status == _OK and family is _CHAT and (usage := plain_usage_of(answer)) is not None:
+        return Accept(usage)
     error = embedded_error(answer)
     if error is None and attempt.status in SUCCESSES:
         code = _missing(attempt, answer, family)
