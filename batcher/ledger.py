@@ -25,8 +25,8 @@ from batcher.spend import (
     read_part,
     read_spend,
     read_usage_json,
-    spend_text,
     spend_json,
+    spend_text,
     usage_json,
 )
 
@@ -36,8 +36,8 @@ __all__ = [
     "cost_text",
     "read_spend",
     "read_usage_json",
-    "spend_text",
     "spend_json",
+    "spend_text",
     "usage_json",
 ]
 

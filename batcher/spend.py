@@ -21,8 +21,8 @@ __all__ = [
     "read_part",
     "read_spend",
     "read_usage_json",
-    "spend_text",
     "spend_json",
+    "spend_text",
     "usage_json",
 ]
 

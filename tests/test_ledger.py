@@ -16,8 +16,8 @@ from batcher.ledger import (
     cost_text,
     read_spend,
     read_usage_json,
-    spend_text,
     spend_json,
+    spend_text,
     usage_json,
 )
 from batcher.records import Spend, StopReason, Usage

@@ -36,7 +36,7 @@ def plain_extra(claims: Claims, body: Mapping[str, Any]) -> bytes | None:
             return None
         if not claims.given:
             return b""
-        if "tool_calls" in message and message["tool_calls"]:
+        if message.get("tool_calls"):
             [call] = message["tool_calls"]
             return _plain_call(claims, call)
     except (KeyError, TypeError, ValueError):

@@ -171,23 +171,24 @@ class Clerk:
         extra: bytes = b"",
     ) -> Result:
         row = task.row
+        # By position: sixteen names at a call cost as much as writing the line.
         return Result(
-            line=row.line,
-            custom_id=row.custom_id,
-            unnamed=task.member.unnamed,
-            request_hash=row.request_hash,
-            model=row.model,
-            endpoint=self._endpoint,
-            status=status,
-            request_id=request_id,
-            body=body,
-            error=error,
-            code=code,
-            finished_at=self._now(),
-            latency_s=latency_s,
-            spend=task.spend or NOTHING_SPENT,
-            carry=carry,
-            extra=extra,
+            row.line,
+            row.custom_id,
+            task.member.unnamed,
+            row.request_hash,
+            row.model,
+            self._endpoint,
+            status,
+            request_id,
+            body,
+            error,
+            code,
+            self._now(),
+            latency_s,
+            task.spend or NOTHING_SPENT,
+            carry,
+            extra,
         )
 
     def _write(self, member: Member, result: Result, spend: Spend) -> None:
