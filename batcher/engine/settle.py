@@ -19,9 +19,9 @@ from batcher.engine.clerk import Clerk
 from batcher.engine.stop import StopSwitch
 from batcher.engine.task import Task
 from batcher.engine.turns import Turns, Work
-from batcher.governor import Governor, Outcome
+from batcher.governor import Governor, Outcome, Permit
 from batcher.records import Failure, FailureKind, Reply, StopReason
-from batcher.retry import Accept, Cause, Retry, RetryPolicy, Stop, Verdict, charge, decide
+from batcher.retry import Accept, Cause, Retry, RetryPolicy, Stop, charge, decide
 from batcher.retry import Final as Failed
 from batcher.retry.hints import rate_headers
 
@@ -35,6 +35,9 @@ _SAME_REFUSALS: Final = 50
 
 # A stale connection is resent at once; a row that finds one every time fails by itself.
 _MOST_STALE: Final = 5
+
+# Looking a member up in its Enum costs as much as a comparison.
+_OK: Final = Outcome.OK
 
 _OUTCOMES: Final = {
     Cause.OWN: Outcome.ERROR,
@@ -103,7 +106,13 @@ class Settler:
             jitter=random.random(),
         )
         usage = verdict.usage if isinstance(verdict, Accept) else read_usage(answer, family)
-        self._tell_governor(task, outcome, verdict, now_s, usage.total_tokens if usage else None)
+        tokens = usage.total_tokens if usage else None
+        if isinstance(verdict, Accept):
+            task.lane.settle(_permit(task), _OK, now_s, tokens=tokens)
+        else:
+            self._tell_failure(task, outcome, verdict, now_s, tokens)
+        if now_s >= self._learn_at_s and isinstance(outcome, Reply):
+            self._learn_rates(task, outcome, now_s)
         task.add_spend(self._clerk.spend(task.row, outcome, usage))
         if isinstance(verdict, Accept):
             self._refusal = None
@@ -201,30 +210,31 @@ class Settler:
             return verdict
         return Failed(verdict.code, f"{verdict.message}; refused for {waited_s:.0f} s")
 
-    def _tell_governor(
+    def _tell_failure(
         self,
         task: Task,
         outcome: Reply | Failure,
-        verdict: Verdict,
+        verdict: Retry | Failed | Stop,
         now_s: float,
         tokens: int | None,
     ) -> None:
-        permit = task.permit
-        assert permit is not None
-        told_s = verdict.told_s if isinstance(verdict, Retry) else None
         kind = _outcome(outcome, verdict)
         task.lane.settle(
-            permit,
+            _permit(task),
             kind,
             now_s,
             tokens=tokens,
-            wait_s=told_s,
+            wait_s=verdict.told_s if isinstance(verdict, Retry) else None,
             row=task.member.entry,
             connection_refused=isinstance(outcome, Failure) and not outcome.sent,
         )
-        if isinstance(outcome, Reply) and (now_s >= self._learn_at_s or kind is Outcome.THROTTLED):
-            self._learn_at_s = now_s + _LEARN_EVERY_S
-            task.lane.learn(rate_headers(outcome.headers), permit.sent_s, now_s)
+        if kind is Outcome.THROTTLED:
+            # What a refusal tells of the rate is always heard.
+            self._learn_at_s = now_s
+
+    def _learn_rates(self, task: Task, reply: Reply, now_s: float) -> None:
+        self._learn_at_s = now_s + _LEARN_EVERY_S
+        task.lane.learn(rate_headers(reply.headers), _permit(task).sent_s, now_s)
 
     def _note_refusal(self, outcome: Reply | Failure, code: str) -> None:
         if self._refusal is None:
@@ -248,9 +258,12 @@ def _was_ended(outcome: Reply | Failure) -> bool:
     return isinstance(outcome, Failure) and outcome.kind is FailureKind.CANCELLED
 
 
-def _outcome(outcome: Reply | Failure, verdict: Verdict) -> Outcome:
-    if isinstance(verdict, Accept):
-        return Outcome.OK
+def _permit(task: Task) -> Permit:
+    assert task.permit is not None
+    return task.permit
+
+
+def _outcome(outcome: Reply | Failure, verdict: Retry | Failed | Stop) -> Outcome:
     if isinstance(verdict, Retry):
         return _OUTCOMES[verdict.cause]
     # The last of several attempts failed as they did; any other refusal is an answer.

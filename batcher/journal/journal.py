@@ -271,7 +271,7 @@ class Journal:
         # At once rather than with the next commit: a fast endpoint fills the room within a moment.
         if self._size > self._reserve.enough_until:
             self._keep_room()
-        if not self._wanted.is_set():
+        if len(self._waiting) == 1:
             self._wanted.set()
 
     def _write(self, data: bytes) -> None:
