@@ -96,6 +96,7 @@ class Pool:
         self._workers = 0
         self._wake_at_s = math.inf
         self._timer: asyncio.TimerHandle | None = None
+        self._alarm: asyncio.Task[None] | None = None
         self._tokens_per_byte = _TOKENS_PER_BYTE
         self._most_in_tools = concurrency + _MOST_IN_TOOLS
         self._over = anyio.Event()
@@ -275,6 +276,10 @@ class Pool:
     def _on_time(self) -> None:
         self._wake_at_s = math.inf
         self._timer = None
+        # anyio starts no task from a bare callback: it finds the event loop by the task it is in.
+        self._alarm = self._loop.create_task(self._on_alarm())
+
+    async def _on_alarm(self) -> None:
         self.wake()
 
     def _learn_size(self, task: Task) -> None:
