@@ -12,7 +12,7 @@ import pytest
 from batcher.cli import group
 from batcher.cli.faults import run_safely
 
-__all__ = ["TOTALS", "Reporter", "Said", "result", "write"]
+__all__ = ["TOTALS", "Reporter", "Said", "attempt", "pruned", "result", "write"]
 
 
 class Said:
@@ -71,6 +71,19 @@ def result(number: int, **ours: Any) -> dict[str, Any]:
         "error": None,
         "batcher": fields,
     }
+
+
+def attempt(number: int, **ours: Any) -> dict[str, Any]:
+    """A journal's line about a row without a result."""
+    line = result(number, **ours)
+    fields = {"object": "batch.attempt", "custom_id": line["custom_id"]}
+    return {**fields, "batcher": line["batcher"]}
+
+
+def pruned(model: str, rows: int) -> dict[str, Any]:
+    """What totals say of rows that were dropped; together they cost half a dollar."""
+    spend = {"attempts": rows, "usage": result(1)["batcher"]["usage"], "cost_usd": "0.5"}
+    return {"rows": rows, **spend, "by_model": {model: spend}}
 
 
 TOTALS = {

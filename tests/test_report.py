@@ -2,17 +2,102 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
+import io
+import json
+import math
+from collections import defaultdict
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from tests.reporting import TOTALS, Reporter, result, write
+from batcher.cli import group
+from batcher.cli.faults import run_safely
+from batcher.report.sketch import RELATIVE_ERROR
+from tests.reporting import TOTALS, Reporter, attempt, pruned, result, write
+
+MIB = 1024 * 1024
 
 
 @pytest.fixture
 def report(capsys: pytest.CaptureFixture[str]) -> Reporter:
     """The command, run in this process."""
     return Reporter(capsys)
+
+
+NAMES = st.sampled_from(["a", "b", "=1+1", "<b>", "naïve", "x" * 300])
+MOMENTS = st.tuples(st.integers(1, 3), st.integers(0, 23)).map(
+    lambda at: f"2026-10-{at[0]:02}T{at[1]:02}:30:00.5Z"
+)
+ROW = st.fixed_dictionaries(
+    {
+        "model": NAMES,
+        "label": NAMES,
+        "endpoint": st.sampled_from(["openai", "yunwu"]),
+        "finished_at": MOMENTS,
+        "latency_s": st.integers(1, 10**6).map(lambda ms: ms / 1000),
+        "attempts": st.integers(1, 4),
+        "cost_usd": st.none() | st.integers(0, 10**9).map(lambda n: str(Decimal(n).scaleb(-7))),
+    },
+    optional={"error_code": st.sampled_from(["timeout", "http_500"])},
+)
+
+
+def naive(lines: list[dict[str, Any]], by: str) -> dict[str, dict[str, Any]]:
+    """Add up lines one by one, in the plainest way."""
+    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for line in lines:
+        ours = line["batcher"]
+        name = ours["finished_at"][:10] if by == "day" else ours.get(by, "")
+        groups[name if len(name) <= 200 else name[:200] + "..."].append(ours)
+    found = {}
+    for name, group_ in groups.items():
+        failed = [ours for ours in group_ if ours.get("error_code")]
+        priced = [ours["cost_usd"] for ours in group_ if ours["cost_usd"] is not None]
+        latencies = sorted(ours["latency_s"] for ours in group_)
+        found[name] = {
+            "requests": len(group_),
+            "failed": len(failed),
+            "attempts": sum(ours["attempts"] for ours in group_),
+            "prompt_tokens": sum(ours["usage"]["prompt_tokens"] for ours in group_),
+            "cost_usd": sum(map(Decimal, priced), Decimal(0)) if priced else None,
+            "wasted_usd": sum((Decimal(ours["cost_usd"] or 0) for ours in failed), Decimal(0)),
+            "latency_p95_s": latencies[math.ceil(0.95 * len(latencies)) - 1],
+        }  # fmt: skip
+    return found
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(rows=st.lists(ROW, max_size=30), by=st.sampled_from(["model", "label", "endpoint", "day"]))
+def test_every_group_is_the_sum_of_its_lines(
+    rows: list[dict[str, Any]], by: str, tmp_path_factory: pytest.TempPathFactory
+):
+    """By whatever one looks, each row of the table is the plain sum; a quantile is right to 1%."""
+    lines = [result(number, **row) for number, row in enumerate(rows, 1)]
+    folder = tmp_path_factory.mktemp("report")
+    output = write(folder / "out.jsonl", [*lines, TOTALS])
+    words = ["report", str(output), "--by", by, "-o", str(folder / "report.json")]
+    assert run_safely(lambda: group.main(words, standalone_mode=False)) == 0
+    said = json.loads((folder / "report.json").read_text())
+    shown = {row[by]: row for row in said["rows"]}
+    expected = naive(lines, by)
+    assert shown.keys() == expected.keys()
+    for name, row in expected.items():
+        for key in ("requests", "failed", "attempts", "prompt_tokens"):
+            assert shown[name][key] == row[key]
+        cost = shown[name]["cost_usd"]
+        assert (None if cost is None else Decimal(cost)) == row["cost_usd"]
+        if cost is not None:
+            assert Decimal(shown[name]["wasted_usd"]) == row["wasted_usd"]
+        assert shown[name]["latency_p95_s"] == pytest.approx(
+            row["latency_p95_s"], rel=RELATIVE_ERROR + 1e-5
+        )
+    assert said["totals"]["requests"] == len(lines)
 
 
 def test_what_a_finished_output_has_cost(tmp_path: Path, report: Reporter):
@@ -22,9 +107,320 @@ def test_what_a_finished_output_has_cost(tmp_path: Path, report: Reporter):
     assert said.code == 0
     totals = said.json["totals"]
     assert (totals["requests"], totals["succeeded"], totals["failed"]) == (3, 2, 1)
-    assert (totals["attempts"], totals["prompt_tokens"], totals["completion_tokens"]) == (
-        5,
-        300,
-        30,
-    )
+    assert (totals["attempts"], totals["prompt_tokens"]) == (5, 300)
     assert (totals["cost_usd"], totals["wasted_usd"]) == ("0.03", "0.01")
+
+
+def test_of_a_journal_the_last_line_of_a_row_stands(tmp_path: Path, report: Reporter):
+    """Attempts count as spend of rows without a result; a torn last line is passed over."""
+    lines = [
+        attempt(1, cost_usd="0.01"),
+        result(1, attempts=2, cost_usd="0.03"),
+        result(2, error_code="timeout", cost_usd=None),
+        result(2, attempts=2, cost_usd="0.05"),
+        attempt(3, cost_usd="0.07"),
+    ]
+    journal = write(tmp_path / "out.jsonl.partial", lines)
+    with journal.open("ab") as file:
+        file.write(b'{"id":"batch_req_torn","custom_id":"r4","resp')
+    said = report(tmp_path / "out.jsonl", "--json")
+    assert (said.code, said.err) == (0, "")
+    totals = said.json["totals"]
+    assert (totals["requests"], totals["succeeded"], totals["unfinished"]) == (2, 2, 1)
+    assert (totals["attempts"], totals["cost_usd"], totals["wasted_usd"]) == (5, "0.15", "0.07")
+    assert said.json["unfinished_outputs"] == [str(tmp_path / "out.jsonl")]
+
+
+def test_failures_taken_back_are_spend_without_a_result(tmp_path: Path, report: Reporter):
+    """While --retry-failed is under way, what had failed before has no result."""
+    mark = {"object": "batch.retry_failed", "custom_id": None}
+    lines = [result(1), result(2, error_code="timeout"), mark, result(3, error_code="timeout")]
+    totals = report(write(tmp_path / "out.jsonl.partial", lines), "--json").json["totals"]
+    assert (totals["requests"], totals["failed"], totals["unfinished"]) == (2, 1, 1)
+    assert totals["cost_usd"] == "0.03"
+
+
+def test_pruned_rows_are_waste(tmp_path: Path, report: Reporter):
+    """What dropped rows have cost stays in the sum, as in the totals."""
+    output = write(tmp_path / "out.jsonl", [result(1), {**TOTALS, "pruned": pruned("gpt-4o", 2)}])
+    totals = report(output, "--json").json["totals"]
+    assert (totals["requests"], totals["cost_usd"], totals["wasted_usd"]) == (1, "0.51", "0.5")
+
+
+def test_a_job_counts_once(tmp_path: Path, report: Reporter):
+    """Globs, names, links and the journal beside an output all mean one job."""
+    output = write(tmp_path / "out.jsonl", [result(1), TOTALS])
+    (tmp_path / "out.jsonl.bak").hardlink_to(output)
+    (tmp_path / "out.jsonl.lock").write_text("{}")
+    said = report(f"{tmp_path}/*", output, f"{tmp_path}/**/*.jsonl", "--json")
+    assert said.json["totals"]["requests"] == 1
+    write(tmp_path / "out.jsonl.partial", [result(1), result(2)])
+    said = report(output, tmp_path / "out.jsonl.partial", "--json")
+    assert said.json["totals"]["requests"] == 2
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.partial"])
+def test_compressed_outputs(tmp_path: Path, report: Reporter, name: str, suffix: str):
+    """Finished and unfinished outputs are read compressed as well."""
+    lines = [result(1, error_code="timeout"), result(1)] if "partial" in name else [result(1)]
+    plain = write(tmp_path / "plain", [*lines, *([] if "partial" in name else [TOTALS])])
+    packed = tmp_path / f"{name}{suffix}"
+    if suffix == ".gz":
+        packed.write_bytes(gzip.compress(plain.read_bytes()))
+    else:
+        from backports import zstd
+
+        packed.write_bytes(zstd.compress(plain.read_bytes()))
+    totals = report(packed, "--json").json["totals"]
+    assert (totals["requests"], totals["succeeded"]) == (1, 1)
+
+
+def test_a_cut_archive_is_an_error(tmp_path: Path, report: Reporter):
+    """A compressed output that ends too early is no report."""
+    plain = write(tmp_path / "plain", [result(number) for number in range(1, 200)])
+    packed = tmp_path / "out.jsonl.gz"
+    packed.write_bytes(gzip.compress(plain.read_bytes())[:-50])
+    said = report(packed)
+    assert (said.code, said.out) == (8, "")
+    assert str(packed) in said.err
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        pytest.param("{", id="no JSON"),
+        pytest.param({"id": "batch_req_1", "custom_id": "a"}, id="nothing of ours"),
+        pytest.param(result(2, latency_s="1"), id="a latency that is a text"),
+        pytest.param(result(2, cost_usd=0.1), id="a cost that is a number"),
+        pytest.param(result(2, finished_at="yesterday"), id="a time that is none"),
+        pytest.param(result(2, model=None), id="no model"),
+        pytest.param(result(2, attempts=-1), id="fewer attempts than none"),
+    ],
+)
+def test_a_broken_line_is_named(tmp_path: Path, report: Reporter, broken: Any):
+    """What can be read is reported, what can't is named, and the exit code is 2."""
+    output = tmp_path / "out.jsonl"
+    text = broken if isinstance(broken, str) else json.dumps(broken, separators=(",", ":"))
+    write(output, [result(1), TOTALS])
+    first, last = output.read_text().splitlines()
+    output.write_text(f"{first}\n{text}\n{last}\n")
+    said = report(output, "--json")
+    assert (said.code, said.json["totals"]["requests"]) == (2, 1)
+    assert said.json["broken_lines"] == [{"output": str(output), "line": 2}]
+    assert f"{output}:2" in said.err
+
+
+@pytest.mark.parametrize("content", ["", "\n"])
+def test_nothing_yet(tmp_path: Path, report: Reporter, content: str):
+    """A journal without a line is a report of nothing, in every form."""
+    (tmp_path / "out.jsonl.partial").write_text(content)
+    for form in ("json", "csv", "markdown", "table", "html"):
+        said = report(tmp_path / "out.jsonl", "--to", form)
+        assert (said.code, said.err) == (0, "")
+
+
+@pytest.mark.parametrize("arguments", [
+    pytest.param(["nowhere.jsonl"], id="no such file"),
+    pytest.param(["nothing-*.jsonl"], id="a glob that matches nothing"),
+    pytest.param(["."], id="a folder"),
+    pytest.param(["other.jsonl"], id="no results of ours"),
+    pytest.param(["out.jsonl", "--by", "colour"], id="no such dimension"),
+    pytest.param(["out.jsonl", "--since", "soon"], id="no time"),
+    pytest.param(["out.jsonl", "--since", "2026-10", "--until", "2026-09"], id="an empty period"),
+    pytest.param(["out.jsonl", "--time-zone", "Mars"], id="no zone"),
+    pytest.param(["out.jsonl", "--budget", "lots"], id="no amount"),
+    pytest.param(["out.jsonl", "-o", "report.pdf"], id="no form"),
+    pytest.param(["out.jsonl", "--prices", "nowhere.toml"], id="no price table"),
+    pytest.param(["out.jsonl", "--invoice", "bill.csv"], id="an invoice without a map"),
+])  # fmt: skip
+def test_wrong_usage(
+    tmp_path: Path, report: Reporter, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+):
+    """It is said in a line, with exit code 2, and nothing is written."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "out.jsonl", [result(1), TOTALS])
+    (tmp_path / "other.jsonl").write_text('{"custom_id": "a", "body": {}}\n' * 3)
+    said = report(*arguments)
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith("batcher: ")
+    assert len(said.err.splitlines()) <= 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "days"),
+    [
+        (["--since", "2026-10-02"], [2, 3]),
+        (["--until", "2026-10-02"], [1, 2]),
+        (["--since", "2026-10-02", "--until", "2026-10-02"], [2]),
+        (["--until", "2026-10-02T23:30Z"], [1]),
+        (["--since", "2026-10-03T08:00+08:00"], [3]),
+        (["--since", "2026-10", "--until", "2026-10"], [1, 2, 3]),
+        (["--until", "2026-09"], []),
+        (["--since", "3d"], [2, 3]),
+        (["--since", "36h"], [3]),
+        (["--since", "2026-10-03", "--time-zone", "+08:00"], [2, 3]),
+        (["--until", "2026-10-01", "--time-zone", "Asia/Shanghai"], []),
+    ],
+)
+def test_periods(
+    tmp_path: Path, report: Reporter, time_machine: Any, flags: list[str], days: list[int]
+):
+    """A day or a month is meant whole, a time is exact, and the zone says where a day begins."""
+    time_machine.move_to("2026-10-05T11:30:00Z")
+    moments = [f"2026-10-{day:02}T23:59:59.999Z" for day in (1, 2, 3)]
+    lines = [result(number, finished_at=at) for number, at in enumerate(moments, 1)]
+    said = report(write(tmp_path / "out.jsonl", [*lines, TOTALS]), *flags, "--json")
+    assert said.code == 0, said.err
+    assert said.json["totals"]["requests"] == len(days)
+    assert said.json["totals"]["attempts"] == len(days)
+
+
+def test_top_keeps_what_costs_most(tmp_path: Path, report: Reporter):
+    """The rest is one row, so that the rows still add up."""
+    lines = [result(number, model=f"m{number}", cost_usd=f"{number}") for number in range(1, 6)]
+    output = write(tmp_path / "out.jsonl", [*lines, TOTALS])
+    said = report(output, "--top", "2", "--json").json
+    assert [row["model"] for row in said["rows"]] == ["m5", "m4", "(all others)"]
+    assert said["rows"][-1]["cost_usd"] == "6"
+    assert said["left_out"] == 3
+
+
+def test_days_come_in_order(tmp_path: Path, report: Reporter):
+    """By day the table is a calendar, whatever each day has cost."""
+    days = {"2026-10-03": "1", "2026-10-01": "2", "2026-10-02": "3"}
+    lines = [result(number, finished_at=f"{day}T00:00:00.000Z", cost_usd=cost)
+             for number, (day, cost) in enumerate(days.items(), 1)]  # fmt: skip
+    said = report(write(tmp_path / "out.jsonl", [*lines, TOTALS]), "--by", "day", "--json").json
+    assert [row["day"] for row in said["rows"]] == sorted(days)
+
+
+def test_unpriced_is_not_zero(tmp_path: Path, report: Reporter):
+    """Without a price there is no cost; with some, the sum is a lower bound that names the rest."""
+    none = result(1, model="mine", cost_usd=None, unpriced=True)
+    output = write(tmp_path / "out.jsonl", [none, TOTALS])
+    totals = report(output, "--json").json["totals"]
+    assert (totals["cost_usd"], totals["unpriced"]) == (None, True)
+    assert "nothing is priced" in report(output).out
+    write(output, [none, result(2), TOTALS])
+    said = report(output)
+    assert "at least $0.01" in said.out
+    assert "no price for mine" in said.out
+
+
+def test_prices_again(tmp_path: Path, report: Reporter):
+    """A price table reckons old results anew, and says what it can't recover."""
+    prices = tmp_path / "prices.toml"
+    prices.write_text('list = false\n[models."gpt-4o"]\ninput = 10\noutput = 100\n')
+    lines = [result(1), result(2, attempts=2, error_code="x"), result(3, model="other"), TOTALS]
+    output = write(tmp_path / "out.jsonl", lines)
+    said = report(output, "--prices", prices, "--json").json
+    totals = said["totals"]
+    assert (totals["cost_usd"], totals["wasted_usd"], totals["unpriced"]) == (
+        "0.004",
+        "0.002",
+        True,
+    )
+    assert "prices.toml" in said["prices"]
+    assert any("1 result sum" in note and "can't be recovered" in note for note in said["notes"])
+
+
+def test_list_prices_are_those_of_each_result(tmp_path: Path, report: Reporter):
+    """The list's price of gpt-4o holds on any host; a model that no list knows stays unpriced."""
+    lines = [result(1, cost_usd=None, unpriced=True, endpoint="host"), TOTALS]
+    said = report(write(tmp_path / "out.jsonl", lines), "--prices", "list", "--json").json
+    # 100 x 2.50 + 10 x 10.00 dollars a million
+    assert said["totals"]["cost_usd"] == "0.00035"
+    assert "genai-prices" in said["prices"]
+
+
+HOSTILE = ["=cmd|'/c calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1"]
+
+
+def test_a_name_is_no_formula(tmp_path: Path, report: Reporter):
+    """In a CSV, a name that a spreadsheet would run is a text; figures stay figures."""
+    lines = [result(number, label=name) for number, name in enumerate(HOSTILE, 1)]
+    output = write(tmp_path / "out.jsonl", [*lines, TOTALS])
+    rows = list(csv.DictReader(io.StringIO(report(output, "--by", "label", "--to", "csv").out)))
+    assert {row["label"] for row in rows} == {f"'{name}" for name in HOSTILE}
+    assert {row["cost_usd"] for row in rows} == {"0.01"}
+
+
+ODD = ["<script>alert(1)</script>", "a|b", "\x1b[31mred", "\u202egnirts", "line\nbreak", "`x` *y*"]
+
+
+@pytest.mark.parametrize("form", ["markdown", "table", "html"])
+def test_names_do_nothing(tmp_path: Path, report: Reporter, form: str):
+    """Names from rows and answers move no cursor, break no table and are no markup."""
+    lines = [result(number, label=name, model=name) for number, name in enumerate(ODD, 1)]
+    output = write(tmp_path / "out.jsonl", [*lines, TOTALS])
+    text = report(output, "--by", "label", "--to", form).out
+    assert not {"\x1b", "\u202e"} & set(text)
+    if form != "table":
+        assert "<script" not in text
+    if form == "markdown":
+        rows = [line for line in text.splitlines() if line.startswith("|")]
+        assert len({line.replace("\\|", "").count("|") for line in rows}) == 1
+
+
+def test_a_narrow_terminal_shows_whole_figures(
+    tmp_path: Path, report: Reporter, monkeypatch: pytest.MonkeyPatch
+):
+    """Columns are left out rather than cut off: what is shown is shown whole."""
+    monkeypatch.setenv("COLUMNS", "60")
+    output = write(tmp_path / "out.jsonl", [result(1), result(2, model="other"), TOTALS])
+    text = report(output, "--to", "table").out
+    assert max(map(len, text.splitlines())) <= 60
+    assert "Requests" in text
+    assert "$0.02" in text
+    assert "…" not in text
+
+
+def test_a_file_appears_whole(tmp_path: Path, report: Reporter):
+    """The suffix says the form; what stood there is replaced in one step, and nothing is left."""
+    output = write(tmp_path / "out.jsonl", [result(1), TOTALS])
+    page = tmp_path / "report.html"
+    page.write_text("old")
+    said = report(output, "-o", page)
+    assert (said.code, said.out) == (0, "")
+    assert page.read_text().startswith("<!doctype html>")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "report.html"]
+    assert report(output, "-o", tmp_path / "no" / "report.html").code == 8
+
+
+def test_more_names_than_fit(tmp_path: Path, report: Reporter):
+    """Beyond a thousand labels the rest is one, and the sums stay right."""
+    lines = [result(number, label=f"label {number}") for number in range(1, 1_501)]
+    said = report(write(tmp_path / "out.jsonl", [*lines, TOTALS]), "--by", "label", "--json").json
+    assert len(said["rows"]) == 1_001
+    assert said["rows"][0] | {"label": "(other)", "requests": 500} == said["rows"][0]
+    assert said["totals"]["cost_usd"] == "15"
+
+
+def test_outputs_strung_together(tmp_path: Path, report: Reporter):
+    """`cat` of finished outputs is a finished output: each has its totals."""
+    lines = [result(1), TOTALS, result(1, model="b"), TOTALS]
+    said = report(write(tmp_path / "all.jsonl", lines), "--json")
+    assert (said.code, said.json["totals"]["requests"]) == (0, 2)
+
+
+def test_memory_does_not_grow_with_answers(tmp_path: Path, report: Reporter):
+    """A file of large answers is read in the memory of a few blocks."""
+    import tracemalloc
+
+    line = result(1)
+    line["response"]["body"] = {"text": "x" * MIB}
+    output = tmp_path / "out.jsonl"
+    text = json.dumps(line, separators=(",", ":")) + "\n"
+    with output.open("w") as file:
+        for _ in range(64):
+            file.write(text)
+        file.write(json.dumps(TOTALS, separators=(",", ":")) + "\n")
+    tracemalloc.start()
+    try:
+        said = report(output, "--json")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert said.json["totals"]["requests"] == 64
+    assert peak < 24 * MIB

@@ -29,6 +29,8 @@ _BY_SUFFIX = {
     ".txt": "table",
 }
 _MOST_SHOWN = 5
+# As a job that is complete though rows failed.
+_EXIT_DIFFERS = 3
 # A file is not as wide as a terminal is.
 _FILE_COLUMNS = 200
 
@@ -67,6 +69,20 @@ _FILE_COLUMNS = 200
     metavar="FILE|list",
     help="Reckon the costs again with a price table, or with list prices. [default: as recorded]",
 )
+@click.option(
+    "--invoice",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A provider's usage export (CSV): say what differs by day and model, and why it can.",
+)
+@click.option(
+    "--map",
+    "columns",
+    multiple=True,
+    metavar="NAME=COLUMN",
+    help="The columns of the invoice: day, model, cost; also prompt_tokens, completion_tokens,"
+    " total_tokens; several with commas.",
+)
 @click.option("--budget", metavar="USD", help="Draw what may be spent beside what was.")
 @click.option("--title", default="Cost report", show_default=True, help="What the page is called.")
 @click.option(
@@ -81,7 +97,7 @@ def command(targets: tuple[str, ...], **given: Any) -> int:
     """Say what outputs have cost, by model, day, job, label, endpoint or error.
 
     Takes outputs and journals of finished, stopped and running jobs, plain or compressed, and
-    globs. Exits with 2 when a line can't be read.
+    globs. Exits with 2 when a line can't be read, with 3 when the invoice says something else.
     """
     form = _form(given["form"], given["output"], as_json=given["as_json"])
     report = _report(targets, given, is_page=form == "html")
@@ -91,7 +107,9 @@ def command(targets: tuple[str, ...], **given: Any) -> int:
         standard_error().line(f"batcher: {name}:{number} can't be read")
     if len(broken) > _MOST_SHOWN:
         standard_error().line(f"batcher: and {len(broken) - _MOST_SHOWN} more lines")
-    return EXIT_USAGE if broken else 0
+    if broken:
+        return EXIT_USAGE
+    return _EXIT_DIFFERS if report.comparison and report.comparison.differs else 0
 
 
 def _report(targets: tuple[str, ...], given: dict[str, Any], *, is_page: bool) -> Report:
@@ -99,6 +117,7 @@ def _report(targets: tuple[str, ...], given: dict[str, Any], *, is_page: bool) -
     from batcher.report.clock import Clock, read_period, read_zone
     from batcher.report.figures import table
     from batcher.report.gather import gather
+    from batcher.report.invoice import compare, read_invoice
     from batcher.report.prices import load_prices
     from batcher.report.reading import outputs
     from batcher.report.whole import Report
@@ -108,15 +127,21 @@ def _report(targets: tuple[str, ...], given: dict[str, Any], *, is_page: bool) -
     by = _dimensions(given["by"])
     period = read_period(given["since"], given["until"], zone=zone, now=now)
     prices = load_prices(given["prices"]) if given["prices"] else None
+    columns = _columns(given)
+    days = ("day",) if columns else ()
     found = outputs(list(map(_output_of, targets)))
     gathered = gather(
         found,
-        by=DIMENSIONS if is_page else tuple(dict.fromkeys((*by, "model"))),
+        by=DIMENSIONS if is_page else tuple(dict.fromkeys((*by, "model", *days))),
         clock=Clock(zone),
         period=period,
         price=prices.price if prices else None,
         over_time=is_page,
     )
+    comparison = None
+    if columns:
+        charges = read_invoice(given["invoice"], columns, zone=zone, period=period)
+        comparison = compare(gathered.cells.grouped(("day", "model")), charges)
     return Report(
         title=given["title"],
         gathered=gathered,
@@ -126,7 +151,16 @@ def _report(targets: tuple[str, ...], given: dict[str, Any], *, is_page: bool) -
         made_at=now,
         prices=prices.source if prices else "",
         budget_usd=_budget(given["budget"]),
+        comparison=comparison,
     )
+
+
+def _columns(given: dict[str, Any]) -> dict[str, str]:
+    from batcher.report.invoice import read_map
+
+    if (given["invoice"] is None) != (not given["columns"]):
+        raise UsageError("--invoice and --map go together")
+    return read_map(given["columns"]) if given["columns"] else {}
 
 
 def _dimensions(given: tuple[str, ...]) -> tuple[str, ...]:
@@ -191,7 +225,7 @@ def _show(report: Report, form: str, stream: Any) -> None:
 
         is_screen = isinstance(stream, SafeStream)
         console = Console(file=stream, width=None if is_screen else _FILE_COLUMNS, soft_wrap=False)
-        console.print(as_table(report))
+        console.print(as_table(report, width=console.width))
     else:
         stream.write(_text(report, form))
     stream.flush()

@@ -31,10 +31,11 @@ _known_bins: dict[float, int] = {}
 class Sketch:
     """A distribution of values of 0 or more."""
 
-    __slots__ = ("_bins",)
+    __slots__ = ("_bins", "_least", "_most")
 
     def __init__(self) -> None:
         self._bins: dict[int, int] = {}
+        self._least, self._most = math.inf, -math.inf
 
     def __len__(self) -> int:
         return sum(self._bins.values())
@@ -45,11 +46,18 @@ class Sketch:
         if number is None:
             number = _bin(value)
         self._bins[number] = self._bins.get(number, 0) + 1
+        # Spelt out: this runs for every line, and a call costs more than all of it.
+        if value < self._least:  # noqa: PLR1730
+            self._least = value
+        if value > self._most:  # noqa: PLR1730
+            self._most = value
 
     def absorb(self, other: Sketch) -> None:
         """Count all that another sketch counted."""
         for number, count in other._bins.items():
             self._bins[number] = self._bins.get(number, 0) + count
+        self._least = min(self._least, other._least)
+        self._most = max(self._most, other._most)
 
     def quantile(self, share: float) -> float | None:
         """Give the smallest value that at least `share` of all values don't exceed, to 1%.
@@ -60,7 +68,7 @@ class Sketch:
         for number in sorted(self._bins):
             left -= self._bins[number]
             if left <= 0:
-                return _middle(number)
+                return min(self._most, max(self._least, _middle(number)))
         return None
 
     def histogram(self, most_bars: int) -> list[tuple[float, float, int]]:

@@ -11,6 +11,7 @@ from typing import Final
 from batcher.report.clock import Period
 from batcher.report.figures import Table
 from batcher.report.gather import Gathered
+from batcher.report.invoice import Comparison
 from batcher.words import count, plural
 
 __all__ = ["Report"]
@@ -29,6 +30,7 @@ class Report:
         zone: The time zone's name.
         made_at: When the report was made, in that zone.
         prices: What costs were reckoned with again; empty where they are as recorded.
+        comparison: What an invoice says to it.
         budget_usd: What may be spent, to be drawn beside what was.
     """
 
@@ -40,6 +42,7 @@ class Report:
     made_at: datetime
     prices: str = ""
     budget_usd: Decimal | None = None
+    comparison: Comparison | None = None
 
     @property
     def span(self) -> tuple[datetime, datetime] | None:
@@ -89,7 +92,7 @@ class Report:
                     "priced as one request each: tiers by prompt length and prices per request "
                     "can't be recovered for them"
                 )
-        return notes
+        return [*notes, *(self.comparison.notes if self.comparison else ())]
 
 
 def _named(names: Sequence[str]) -> str:

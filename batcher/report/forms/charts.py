@@ -52,7 +52,7 @@ def spend(axis: Axis) -> Figure:
             if cost:
                 upper = lower + float(cost)
                 plot.bar(axis.left(at_s), axis.width, lower, upper, f"s{number}")
-                lines.append(f"{model}: {money(cost)}")
+                lines.append(f"{visible(model)}: {money(cost)}")
                 lower = upper
         plot.tip(axis.left(at_s), axis.width, "\n".join(lines))
     plot.below(axis.labels())

@@ -11,6 +11,7 @@ import orjson
 
 from batcher import __version__
 from batcher.report.figures import FIGURES, figures
+from batcher.report.invoice import Comparison, Pair
 from batcher.report.whole import Report
 from batcher.spend import cost_text
 
@@ -20,16 +21,54 @@ __all__ = ["as_csv", "as_json"]
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _SIGNIFICANT = 6
 
+_PAIR = (
+    "day",
+    "model",
+    "outputs_usd",
+    "invoice_usd",
+    "difference_usd",
+    "differs",
+    "attempts_without_usage",
+    "why",
+)
+_PAIR_TEXTS = frozenset({"day", "model", "why"})
+
 
 def as_csv(report: Report) -> str:
     """Write the rows of the table; a name that a spreadsheet would run gets an apostrophe."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
+    if report.comparison is not None:
+        _write_pairs(writer, report.comparison)
+        return text.getvalue()
     writer.writerow([*report.table.by, *FIGURES])
     for names, cell in report.table.rows:
         values = [_plain(value) for value in figures(cell).values()]
         writer.writerow([*map(_harmless, names), *values])
     return text.getvalue()
+
+
+def _write_pairs(writer: Any, comparison: Comparison) -> None:
+    writer.writerow([*_PAIR])
+    for pair in comparison.pairs:
+        fields = _pair(pair)
+        writer.writerow([_harmless(_plain(value)) if name in _PAIR_TEXTS else _plain(value)
+                         for name, value in fields.items()])  # fmt: skip
+
+
+def _pair(pair: Pair) -> dict[str, Any]:
+    ours, theirs = pair.ours, pair.theirs
+    values = (
+        pair.day,
+        pair.model,
+        ours.spend.cost_usd if ours else None,
+        theirs.cost_usd if theirs else None,
+        pair.theirs_usd - pair.ours_usd,
+        pair.differs,
+        ours.spend.attempts_without_usage if ours else 0,
+        pair.why,
+    )
+    return dict(zip(_PAIR, values, strict=True))
 
 
 def as_json(report: Report) -> str:
@@ -55,6 +94,8 @@ def as_json(report: Report) -> str:
         "left_out": table.left_out,
         "notes": report.notes(),
     }
+    if report.comparison is not None:
+        fields["invoice"] = [_values(_pair(pair)) for pair in report.comparison.pairs]
     return orjson.dumps(fields).decode() + "\n"
 
 

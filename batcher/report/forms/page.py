@@ -16,19 +16,18 @@ from typing import Any, Final
 
 from batcher import __version__
 from batcher.report.cells import Cell
-from batcher.report.figures import Table, figures, table
+from batcher.report.figures import figures, table
 from batcher.report.forms import charts
 from batcher.report.forms.axis import axis_of
 from batcher.report.forms.charts import Figure
 from batcher.report.forms.columns import (
-    headings,
     rate_words,
-    rows,
     seconds,
     share,
     unit_money,
     visible,
 )
+from batcher.report.forms.sheet import Sheet, comparison_sheet, table_sheet
 from batcher.report.whole import Report
 from batcher.words import count, money, plural, short
 
@@ -169,39 +168,46 @@ def _ranked(report: Report, by: str) -> list[tuple[str, Cell]]:
 
 
 def _tables(report: Report) -> Iterator[str]:
-    yield _table(report.table)
+    if report.comparison is not None:
+        yield _sheet(comparison_sheet(report.comparison))
+    yield _sheet(table_sheet(report.table))
     for by in _TABLES:
         found = table(report.gathered, (by,), top=_MOST_DAYS if by == "day" else _MOST_ROWS)
         if (by,) != report.table.by and len(found.rows) > 1:
-            yield _table(found)
+            yield _sheet(table_sheet(found))
 
 
-def _table(shown: Table) -> str:
-    names = len(shown.by)
+def _sheet(sheet: Sheet) -> str:
     head = "".join(
-        f'<th scope="col"{_name_class(place, names)}>{escape(each)}</th>'
-        for place, each in enumerate(headings(shown))
+        f'<th scope="col"{_name_class(place, sheet)}>{escape(each)}</th>'
+        for place, each in enumerate(sheet.headings)
     )
-    written = rows(shown)
     body = "".join(
-        f"<tr{_TOTAL if number and number == len(shown.rows) else ''}>{_cells(row, names)}</tr>"
-        for number, row in enumerate(written)
+        f"<tr{_TOTAL if sheet.has_total and number == len(sheet.rows) else ''}>"
+        f"{_cells(row, sheet)}</tr>"
+        for number, row in enumerate(sheet.rows, 1)
     )
-    title = " and ".join(shown.by)
     return (
-        f'<section><h2>By {title}</h2><div class="scroll" tabindex="0"><table>'
+        f'<section><h2>{escape(sheet.title)}</h2><div class="scroll" tabindex="0"><table>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></section>\n"
     )
 
 
-def _cells(row: Sequence[str], names: int) -> str:
+def _cells(row: Sequence[str], sheet: Sheet) -> str:
     words = [escape(visible(each)) for each in row]
-    named = "".join(f'<td class="name-of" title="{each}">{each}</td>' for each in words[:names])
-    return named + "".join(f"<td>{each}</td>" for each in words[names:])
+    return "".join(
+        f'<td{_name_class(place, sheet)} title="{each}">{each}</td>'
+        if place in sheet.texts
+        else f"<td>{each}</td>"
+        for place, each in enumerate(words)
+    )
 
 
-def _name_class(place: int, names: int) -> str:
-    return ' class="name-of"' if place < names else ""
+def _name_class(place: int, sheet: Sheet) -> str:
+    """Names come first and are kept short; a text after the figures may take several lines."""
+    if place not in sheet.texts:
+        return ""
+    return ' class="name-of"' if set(range(place)) <= sheet.texts else ' class="text"'
 
 
 def _footer(report: Report) -> str:
