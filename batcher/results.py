@@ -17,11 +17,19 @@ import orjson
 
 from batcher.answers import Family
 from batcher.checks import read_choices
-from batcher.errors import StoppedError
+from batcher.errors import StoppedError, UsageError
 from batcher.records import Usage
 from batcher.spend import read_spend, read_usage_json
 
-__all__ = ["ModelTotals", "RequestCounts", "Result", "ToolCall", "Totals", "answer_text"]
+__all__ = [
+    "ModelTotals",
+    "RequestCounts",
+    "Result",
+    "ToolCall",
+    "Totals",
+    "answer_text",
+    "read_result",
+]
 
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
@@ -283,6 +291,21 @@ class Totals:
             exit_code=exit_code,
             raw=raw,
         )
+
+
+def read_result(line: bytes, *, where: str) -> Result:
+    """Read a result line.
+
+    Args:
+        where: Names the line, for the message.
+
+    Raises:
+        UsageError: It is none.
+    """
+    try:
+        return Result.from_line(line)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UsageError(f"{where} is no result") from None
 
 
 def answer_text(body: object) -> str:

@@ -14,6 +14,7 @@ LAYERS = (
     {"cli"},
     {"library"},
     {"job", "check", "status"},
+    {"export"},
     {"report", "endpoints"},
     {"engine"},
     {"transport", "journal", "source", "handlers"},

@@ -28,6 +28,10 @@ COMMANDS = {
         "batcher.cli.report",
         "Say what outputs have cost, by model, day, job, label, endpoint or error.",
     ),
+    "export": (
+        "batcher.cli.export",
+        "Write results as OpenAI's files, a flat table, or failed rows to send again.",
+    ),
     "sandbox": (
         "batcher.cli.sandbox",
         "Serve an endpoint on this machine; it fails when asked to.",

@@ -13,9 +13,15 @@ import sys
 from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
-    from typing import TextIO
+    from typing import BinaryIO, TextIO
 
-__all__ = ["SafeStream", "open_standard_descriptors", "standard_error", "standard_output"]
+__all__ = [
+    "SafeBytes",
+    "SafeStream",
+    "open_standard_descriptors",
+    "standard_error",
+    "standard_output",
+]
 
 _STANDARD_ERROR: Final = 2
 
@@ -71,7 +77,7 @@ class SafeStream:
             try:
                 self._write(text.encode(self.encoding, "replace").decode(self.encoding))
             except (OSError, ValueError):
-                self._give_up()
+                self.give_up()
         return len(text)
 
     def _write(self, text: str) -> None:
@@ -80,7 +86,7 @@ class SafeStream:
         for start in range(0, len(text), _PIECE_CHARS):
             if not self._has_room(patience_s):
                 if patience_s:
-                    self._give_up()
+                    self.give_up()
                 return
             self._stream.write(text[start : start + _PIECE_CHARS])
             self._stream.flush()
@@ -100,14 +106,18 @@ class SafeStream:
             try:
                 self._stream.flush()
             except (OSError, ValueError):
-                self._give_up()
+                self.give_up()
 
     def line(self, text: str) -> None:
         """Write one line at once."""
         self.write(f"{text}\n")
         self.flush()
 
-    def _give_up(self) -> None:
+    def binary(self) -> SafeBytes:
+        """The same stream for bytes, which go out as they are."""
+        return SafeBytes(self, getattr(self._stream, "buffer", None))
+
+    def give_up(self) -> None:
         """Point the descriptor at nothing: else Python fails once more, on exit, with code 120."""
         self.broken = True
         try:
@@ -117,6 +127,24 @@ class SafeStream:
             os.close(nothing)
         except (OSError, ValueError):
             return
+
+
+class SafeBytes:
+    """The bytes of a `SafeStream`; what nobody reads any more is dropped."""
+
+    def __init__(self, stream: SafeStream, buffer: BinaryIO | None) -> None:
+        self._stream = stream
+        self._buffer = buffer
+
+    def write(self, data: bytes) -> int:
+        """Write bytes at once."""
+        if self._buffer is not None and not self._stream.broken:
+            try:
+                self._buffer.write(data)
+                self._buffer.flush()
+            except (OSError, ValueError):
+                self._stream.give_up()
+        return len(data)
 
 
 def standard_output() -> SafeStream:

@@ -19,8 +19,8 @@ import orjson
 from batcher.daemon import in_daemon
 from batcher.errors import UsageError
 from batcher.job.outcome import Outcome, Rehearsal
-from batcher.journal.reading import result_lines
 from batcher.records import BadRow
+from batcher.report.reading import outputs
 from batcher.settings import Settings
 
 __all__ = ["rehearse"]
@@ -54,11 +54,12 @@ def _bad_rows(output: Path) -> Rehearsal:
     count = 0
     first: list[BadRow] = []
     try:
-        for line in result_lines(output):
-            if b'"attempts":0' not in line:
+        (found,) = outputs([str(output)])
+        for line in found.standing():
+            if not line.is_result or line.ours.get("attempts"):
                 continue
-            result = orjson.loads(line)
-            if result["error"] is None or result["batcher"]["attempts"]:
+            result = orjson.loads(line.raw)
+            if result["error"] is None:
                 continue
             count += 1
             if len(first) < _SHOWN:

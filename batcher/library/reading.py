@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from batcher.errors import UsageError
-from batcher.journal.reading import is_finished, read_totals, result_lines
-from batcher.results import Result, Totals
+from batcher.journal import Paths
+from batcher.journal.reading import is_finished, read_totals
+from batcher.report.reading import Output
+from batcher.results import Result, Totals, read_result
 
 __all__ = ["Results", "read_results"]
 
@@ -31,12 +33,14 @@ class Results:
         Raises:
             UsageError: The file can't be read, or a line is no result.
         """
-        for number, line in enumerate(result_lines(self._path), 1):
-            try:
-                result = Result.from_line(line)
-            except (ValueError, KeyError, TypeError, AttributeError):
-                raise UsageError(f"{self._path}: line {number} is no result") from None
-            yield result
+        paths = Paths(self._path)
+        path = paths.output if self.finished else paths.partial
+        output = Output(path, str(self._path))
+        for line in output.standing():
+            if line.is_result:
+                yield read_result(line.raw, where=f"{self._path}: line {line.number}")
+        if output.broken:
+            raise UsageError(f"{self._path}: line {output.broken[0]} is no result")
 
     @property
     def totals(self) -> Totals:
