@@ -140,6 +140,16 @@ def test_failures_taken_back_are_spend_without_a_result(tmp_path: Path, report: 
     assert totals["cost_usd"] == "0.03"
 
 
+def test_thrown_away_answers_are_waste(tmp_path: Path, report: Reporter):
+    """Of a success, what went before the attempt that counted is waste, and is priced again too."""
+    spend = {"attempts": 1, "usage": result(1)["batcher"]["usage"], "cost_usd": "0.004"}
+    line = result(1, attempts=2, cost_usd="0.01", thrown_away=spend)
+    output = write(tmp_path / "out.jsonl", [line, TOTALS])
+    assert report(output, "--json").json["totals"]["wasted_usd"] == "0.004"
+    again = report(output, "--prices", "list", "--json").json["totals"]
+    assert again["wasted_usd"] == "0.00035"
+
+
 def test_pruned_rows_are_waste(tmp_path: Path, report: Reporter):
     """What dropped rows have cost stays in the sum, as in the totals."""
     output = write(tmp_path / "out.jsonl", [result(1), {**TOTALS, "pruned": pruned("gpt-4o", 2)}])

@@ -187,6 +187,20 @@ def test_thrown_away_answers_are_billed(job: Job, endpoint: Endpoint) -> None:
     ours = job.result("x")["batcher"]
     assert ours["attempts"] == 3
     assert ours["usage"]["prompt_tokens"] == 3 * usage_of("x")["prompt_tokens"]
+    assert ours["thrown_away"]["attempts"] == 2
+    assert ours["thrown_away"]["usage"]["prompt_tokens"] == 2 * usage_of("x")["prompt_tokens"]
+    job.audit()
+
+
+def test_a_replaced_answer_is_thrown_away(job: Job, endpoint: Endpoint) -> None:
+    """What a row cost before --retry-failed bought nothing; a good row has no such part."""
+    used = json.dumps({"error": {"code": "x"}, "usage": usage_of("x")}).encode()
+    endpoint.on("x", Say(400, used), Say())
+    job.write([row("x"), row("y")])
+    assert job.run().code == 3
+    assert job.run("--retry-failed").code == 0
+    assert job.result("x")["batcher"]["thrown_away"]["attempts"] == 1
+    assert "thrown_away" not in job.result("y")["batcher"]
     job.audit()
 
 

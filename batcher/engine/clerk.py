@@ -28,6 +28,7 @@ from batcher.records import (
     Usage,
 )
 from batcher.retry.refusals import SUCCESSES
+from batcher.spend import spend_text
 
 __all__ = ["Clerk", "Pricer", "timestamp"]
 
@@ -67,21 +68,24 @@ class Clerk:
             return Spend(1, 1) if outcome.sent else NOTHING_SPENT
         return Spend(1, int(outcome.status in SUCCESSES))
 
-    def earlier(self, member: Member) -> tuple[Spend, Any]:
+    def earlier(self, member: Member) -> tuple[Spend, Spend, Any]:
         """Say what a row had cost before this run; its old result, if it has one, is taken back.
 
         Returns:
-            What it cost, and what had been said after its request; None where nothing was.
+            What it cost, how much of that is thrown away, and what had been said after its request;
+            None where nothing was, or where it begins anew.
         """
         kept = self._state.reopen(member.entry)
         if kept is None:
-            return NOTHING_SPENT, None
+            return NOTHING_SPENT, NOTHING_SPENT, None
         assert isinstance(member.row, Row)
         if kept.model != member.row.model:
             self._ledger.remove_spend(kept.model, kept.spend)
             self._ledger.add_spend(member.row.model, kept.spend)
         goes_on = not kept.terminal and kept.request_hash == member.request_hash
-        return kept.spend, kept.conversation if goes_on else None
+        if goes_on and kept.conversation is not None:
+            return kept.spend, kept.thrown_away, kept.conversation
+        return kept.spend, kept.spend, None
 
     def finish(
         self,
@@ -115,7 +119,7 @@ class Clerk:
             error=RowError(code, message) if code and not refused else None,
             code=code,
             carry=task.row.carry,
-            extra=extra,
+            extra=extra if code else _joined(extra, _thrown_away(task)),
         )
         self._write(task.member, result, task.last_spend)
 
@@ -153,8 +157,10 @@ class Clerk:
 
     def note_turn(self, task: Task, *, latency_s: float = 0.0) -> None:
         """Write down where a row without a result stands: what it cost, and what was said."""
-        said = b"" if task.talk is None else b'"conversation":' + task.talk.written()
-        line = encode_attempt(self._result(task, latency_s, extra=said))
+        extra = b""
+        if task.talk is not None:
+            extra = _joined(b'"conversation":' + task.talk.written(), _thrown_away(task))
+        line = encode_attempt(self._result(task, latency_s, extra=extra))
         self._journal.append(line, task.member.entry, task.row.line, terminal=False)
 
     def _result(
@@ -212,6 +218,19 @@ class Clerk:
             self._second = second
             self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
         return f"{self._second_text}.{int((now - second) * 1000):03d}Z"
+
+
+def _thrown_away(task: Task) -> bytes:
+    """Write the part of a row's spend that bought nothing; empty where no tokens were used for it.
+
+    All that a failed row has cost is such; it need not be said.
+    """
+    spend = task.thrown_away
+    return b'"thrown_away":{%b}' % spend_text(spend).encode() if any(spend.usage) else b""
+
+
+def _joined(*members: bytes) -> bytes:
+    return b",".join(filter(None, members))
 
 
 def timestamp(unix_s: float) -> str:

@@ -121,7 +121,7 @@ class Settler:
 
     def open(self, task: Task) -> Work | None:
         """Take up a row that attempts were made for before this run; its tools, if they are due."""
-        task.spend, said = self._clerk.earlier(task.member)
+        task.spend, task.thrown_away, said = self._clerk.earlier(task.member)
         return None if self.turns is None or said is None else self.turns.take_up(task, said)
 
     def _accept(
@@ -154,6 +154,7 @@ class Settler:
             self._clerk.finish(task, outcome, answer, code=code, message=message, extra=extra)
             self._note_refusal(outcome, verdict.code)
             return None
+        task.throw_away()
         self._clerk.note_attempt(task, outcome)
         if isinstance(verdict, Stop):
             self._switch.throw(verdict.reason, verdict.message)

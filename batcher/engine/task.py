@@ -23,6 +23,7 @@ class Task:
         outages_s: When those of the charged failed that an outage may explain.
         stale: Attempts in a row that found their connection stale.
         talk: What was said after its request; None while that is nothing.
+        thrown_away: What of `spend` bought answers that nobody has.
         throttled_since_s: When it was first refused for rate without an answer since.
     """
 
@@ -40,6 +41,7 @@ class Task:
         "stale",
         "talk",
         "throttled_since_s",
+        "thrown_away",
         "tokens",
     )
 
@@ -58,11 +60,17 @@ class Task:
         self.outages_s: tuple[float, ...] = ()
         self.throttled_since_s: float | None = None
         self.talk: Talk | None = None
+        self.thrown_away = NOTHING_SPENT
 
     def add_spend(self, spend: Spend) -> None:
         """Add what an attempt cost."""
         self.last_spend = spend
         self.spend = spend if self.spend is None else self.spend.plus(spend)
+
+    def throw_away(self) -> None:
+        """Note that the last attempt's answer, if one came, is not used."""
+        if self.last_spend.attempts:
+            self.thrown_away = self.thrown_away.plus(self.last_spend)
 
     def ask(self, body: bytes) -> None:
         """Send another body from now on: a request like a new one, with attempts of its own."""

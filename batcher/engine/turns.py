@@ -19,6 +19,7 @@ from batcher.engine.task import Task
 from batcher.records import Failure, Reply
 from batcher.turns import (
     Answered,
+    Ask,
     CarryOut,
     Finish,
     Talk,
@@ -96,6 +97,8 @@ class Turns:
             self._finish(task, outcome, answer, step)
             return None
         task.talk = step.talk
+        if isinstance(step, Ask):
+            task.throw_away()
         self._clerk.note_attempt(task, outcome)
         if isinstance(step, CarryOut):
             assert isinstance(outcome, Reply)

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from batcher.ledger import Ledger
-from batcher.records import Spend
+from batcher.records import NOTHING_SPENT, Spend
 from batcher.spend import read_spend
 
 __all__ = [
@@ -49,6 +49,7 @@ class Kept(NamedTuple):
         code: Empty for a success.
         conversation: What was said after the row's request, as the line has it; None where nothing
             was.
+        thrown_away: What of `spend` bought answers that nobody has.
     """
 
     custom_id: str
@@ -62,6 +63,7 @@ class Kept(NamedTuple):
     finished_at: str
     latency_s: float
     conversation: Any = None
+    thrown_away: Spend = NOTHING_SPENT
 
 
 class RunNote(NamedTuple):
@@ -130,6 +132,7 @@ def _kept(raw: bytes, head: re.Match[bytes]) -> Kept:
         ours["finished_at"],
         ours["latency_s"],
         ours.get("conversation"),
+        read_spend(ours["thrown_away"]) if "thrown_away" in ours else NOTHING_SPENT,
     )
     datetime.fromisoformat(kept.finished_at)
     if not (
