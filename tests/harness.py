@@ -29,6 +29,7 @@ __all__ = [
     "Job",
     "Process",
     "Ran",
+    "Said",
     "as_lines",
     "lines_of",
     "outcome",
@@ -47,6 +48,14 @@ class Ran(NamedTuple):
 
     code: int
     totals: dict[str, Any]
+    err: str
+
+
+class Said(NamedTuple):
+    """How a command ended, and what it said."""
+
+    code: int
+    out: str
     err: str
 
 
@@ -112,6 +121,11 @@ class Job:
 
     def invoke(self, *arguments: str) -> Ran:
         """Run any command in this process, which keeps its own handling of signals."""
+        said = self.invoke_text(*arguments)
+        return Ran(said.code, _totals(said.out), said.err)
+
+    def invoke_text(self, *arguments: str) -> Said:
+        """Run any command in this process; what it says on standard output is no JSON."""
         self._capsys.readouterr()
         handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
         code = run_safely(
@@ -120,7 +134,7 @@ class Job:
         for number, handler in handlers.items():
             signal.signal(number, handler)
         out, err = self._capsys.readouterr()
-        return Ran(code, _totals(out), err)
+        return Said(code, out, err)
 
     @contextmanager
     def process(self, *flags: str, source: str | None = None) -> Iterator[Process]:

@@ -422,7 +422,7 @@ def test_missing_descriptors_are_filled() -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("batcher ", {"run", "check", "status", "report", "export", "sandbox"}),
+        ("batcher ", set(COMMANDS)),
         ("batcher run --dur", {"--durability"}),
         ("batcher run x --durability f", {"fsync", "flush"}),
     ],

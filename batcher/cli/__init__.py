@@ -32,6 +32,7 @@ COMMANDS = {
         "batcher.cli.export",
         "Write results as OpenAI's files, a flat table, or failed rows to send again.",
     ),
+    "init": ("batcher.cli.init", "Make a new job folder from one that runs as it stands."),
     "sandbox": (
         "batcher.cli.sandbox",
         "Serve an endpoint on this machine; it fails when asked to.",
