@@ -14,11 +14,13 @@ from pathlib import Path
 import pytest
 
 import batcher.errors
+from batcher.cli.report import command as report
 from batcher.cli.sandbox import command as sandbox
 from batcher.endpoints.sandbox import SandboxOptions
 from batcher.endpoints.sandbox.faults import FAULTS
 from batcher.errors import BatcherError
 from batcher.records import Progress, StopReason
+from batcher.report.figures import FIGURES
 from tests.harness import Job, row
 
 ROOT = Path(__file__).parent.parent
@@ -194,3 +196,15 @@ def test_every_option_and_fault_of_the_sandbox_is_documented():
     assert set(re.findall(first, faults, re.MULTILINE)) == set(FAULTS)
     told = set(re.findall(r"`(--[a-z-]+)", flags)) - {"--base-url"}
     assert told == {flag for option in sandbox.params for flag in option.opts}
+
+
+def test_every_flag_and_figure_of_the_report_is_documented():
+    """`docs/report.md` has the flags of the command, and the figures in the program's own words."""
+    text = (ROOT / "docs" / "report.md").read_text()
+    table = text.split("## Flags")[1].split("## The figures")[0]
+    told = set(re.findall(r"`(-o|--[a-z-]+)", table))
+    flags = {flag for option in report.params for flag in option.opts if flag.startswith("-")}
+    assert told == flags
+    figures = text.split("## The figures")[1].split("## ")[0]
+    rows = re.findall(r"^\| `([a-z0-9_]+)` \| (.*) \|$", figures, re.MULTILINE)
+    assert rows == list(FIGURES.items())
