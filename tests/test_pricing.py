@@ -11,6 +11,7 @@ from decimal import Decimal, localcontext
 from pathlib import Path
 
 import genai_prices
+import orjson
 import pytest
 from genai_prices.data_snapshot import get_snapshot
 from genai_prices.types import ModelInfo, Provider
@@ -20,9 +21,11 @@ from hypothesis import strategies as st
 from batcher.errors import UsageError
 from batcher.pricing import Pricer, load_pricer
 from batcher.pricing.builtin import BuiltInList
+from batcher.pricing.extract import Extract
 from batcher.pricing.table import PriceTable
 from batcher.pricing.tariff import Rates, Step, Tariff
 from batcher.records import Usage
+from tests.prices import PLACE, extract
 
 DOCS = Path(__file__).parent.parent / "docs" / "prices.md"
 PROVIDERS: Sequence[Provider] = get_snapshot().providers
@@ -175,10 +178,11 @@ def test_the_list_names_its_version() -> None:
 
 
 def test_the_list_is_imported_with_the_first_question() -> None:
-    """Making a pricer imports no price list; warming it does."""
+    """A name that only the list itself can tell imports it; making and warming a pricer don't."""
     code = (
-        "import sys; from batcher.pricing import load_pricer; pricer = load_pricer('list'); "
-        "print('genai_prices' in sys.modules); pricer.warm(); print('genai_prices' in sys.modules)"
+        "import sys; from batcher.pricing import load_pricer; from batcher.records import Usage\n"
+        "pricer = load_pricer('list'); pricer.warm(); print('genai_prices' in sys.modules)\n"
+        "pricer.price('gpt-4o-2024-08-06', Usage(1), 0.0); print('genai_prices' in sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
@@ -193,7 +197,7 @@ def test_a_price_that_is_not_understood_is_unknown(monkeypatch: pytest.MonkeyPat
         total_price = Decimal(1)
 
     monkeypatch.setattr(ModelInfo, "calc_price", lambda *_args, **_more: Odd())
-    assert listed("openai").price("gpt-4o", Usage(10, 10, 20), NOON) is None
+    assert BuiltInList("openai").looked_up("gpt-4o", NOON) is None
 
 
 def test_the_context_of_the_program_changes_no_cost() -> None:
@@ -499,3 +503,30 @@ def test_every_key_is_documented() -> None:
     known = [str(caught.value).partition("known: ")[2].split(", ") for caught in (top, model)]
     keys = {key for part in known for key in part} - {"models"}
     assert {key for key in keys if f"`{key}`" not in text} == set()
+
+
+def test_the_extract_is_what_the_list_says() -> None:
+    """Prices known without the list are the list's; if not, run `python -m tests.prices`."""
+    assert orjson.loads(PLACE.read_bytes()) == extract()
+
+
+def test_an_extract_of_another_version_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once genai-prices is updated, the prices are those of the new list."""
+    monkeypatch.setattr("batcher.pricing.extract.installed_version", lambda: "0.0.0")
+    assert Extract(None).find("gpt-4o") is None
+    assert BuiltInList().tariff("gpt-4o", NOON) is not None
+
+
+def test_a_known_name_needs_no_list() -> None:
+    """A model that is listed by its own name is priced without importing the list."""
+    script = (
+        "import sys; from batcher.pricing import load_pricer; from batcher.records import Usage\n"
+        "pricer = load_pricer('list')\n"
+        "print(pricer.price('gpt-4o-mini', Usage(1000, 100), 1.8e9) is None)\n"
+        "print(pricer.source, 'genai_prices' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    said = ["False", "genai-prices", genai_prices.__version__, "False"]
+    assert done.stdout.split() == said

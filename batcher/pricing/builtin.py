@@ -1,7 +1,8 @@
 """The built-in price list: genai-prices, turned into tariffs.
 
 Rules:
-    * The list is imported with the first question, never before: it costs a quarter of a second.
+    * The list costs a quarter of a second to import. So it is not asked for what the `extract`
+      tells, and imported with the first question that this leaves open.
     * Each model is looked up with a provider: the endpoint's own where it is one that the list
       knows, else the maker that the model's name tells. So a known name has its list price on any
       host. Open weights have as many prices as hosts: away from a known host they have none.
@@ -15,10 +16,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time
 from decimal import Decimal, localcontext
-from importlib.metadata import version
 from math import inf
 from typing import TYPE_CHECKING
 
+from batcher.pricing.extract import Extract, installed_version
 from batcher.pricing.tariff import Rates, Step, Tariff
 from batcher.records import Usage
 
@@ -67,19 +68,27 @@ class BuiltInList:
     def __init__(self, provider: str | None = None, *, multiplier: Decimal | None = None) -> None:
         self._provider = provider
         self._multiplier = multiplier
+        self._extract = Extract(provider)
 
     @property
     def name(self) -> str:
         """The list, its version, and what it is multiplied by."""
-        listed = f"genai-prices {version('genai-prices')}"
+        listed = f"genai-prices {installed_version()}"
         return listed if self._multiplier is None else f"{listed} times {self._multiplier}"
 
     def warm(self) -> None:
-        """Import the list."""
-        self._find("gpt-4o")
+        """Read the extract; the list is imported with the first question that it can't answer."""
+        self._extract.find("")
 
     def tariff(self, model: str, when_unix: float) -> Tariff | None:
         """The list price that holds at a time; None when the list has none."""
+        listed = self._extract.find(model)
+        if listed is not None and listed.since <= when_unix:
+            return Tariff(self._multiplied(listed.steps), since=listed.since)
+        return self.looked_up(model, when_unix)
+
+    def looked_up(self, model: str, when_unix: float) -> Tariff | None:
+        """The same, from the list itself."""
         found = self._find(model)
         if found is None:
             return None
@@ -103,11 +112,21 @@ class BuiltInList:
             return None
         if self._multiplier is None:
             return tariff
-        steps = [Step(step.above, step.rates.times(self._multiplier)) for step in steps]
-        return Tariff(steps, since=since, until=until)
+        return Tariff(self._multiplied(steps), since=since, until=until)
+
+    def _multiplied(self, steps: list[Step]) -> list[Step]:
+        factor = self._multiplier
+        if factor is None:
+            return steps
+        return [Step(step.above, step.rates.times(factor)) for step in steps]
 
     def output_limit(self, model: str) -> int | None:
         """The model's context window, where the list has one."""
+        listed = self._extract.find(model)
+        return self.window(model) if listed is None else listed.context_window
+
+    def window(self, model: str) -> int | None:
+        """The same, from the list itself."""
         found = self._find(model)
         return None if found is None else found[1].context_window
 

@@ -79,17 +79,18 @@ class _Line(NamedTuple):
 class Tariff:
     """A model's price while it doesn't change with time.
 
-    Args:
+    Attributes:
         steps: By prompt length; the first is that of any prompt (`above` -1).
         since: Unix time from which it holds, in seconds.
         until: Unix time from which it holds no more.
     """
 
-    __slots__ = ("_lines", "_unit", "since", "until")
+    __slots__ = ("_lines", "_unit", "since", "steps", "until")
 
     def __init__(self, steps: Sequence[Step], *, since: float = -inf, until: float = inf) -> None:
         self.since = since
         self.until = until
+        self.steps = tuple(steps)
         places = max(_places(step.rates) for step in steps)
         self._unit = Decimal(1).scaleb(-places)
         self._lines = tuple(
