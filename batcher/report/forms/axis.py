@@ -14,13 +14,13 @@ __all__ = ["Axis", "axis_of"]
 _MOST_BARS: Final = 100
 _MOST_LABELS: Final = 6
 
-_MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
+_MINUTE_S, _HOUR_S, _DAY_S, _WEEK_S = 60, 3_600, 86_400, 604_800
 _LABEL_STEPS_S: Final = (
     *(1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800),
     *(hours * _HOUR_S for hours in (1, 2, 3, 6, 12)),
     *(days * _DAY_S for days in (1, 2, 7, 14, 28, 91, 364)),
 )
-_PER: Final = {1: "second", _MINUTE_S: "minute", _HOUR_S: "hour", _DAY_S: "day", 7 * _DAY_S: "week"}
+_PER: Final = {1: "second", _MINUTE_S: "minute", _HOUR_S: "hour", _DAY_S: "day", _WEEK_S: "week"}
 
 
 class Axis(NamedTuple):
@@ -83,7 +83,9 @@ def axis_of(timeline: Timeline, zone: tzinfo) -> Axis | None:
     if span is None:
         return None
     widths = timeline.widths_s()
-    wide_s = next((w for w in widths if (span[1] - span[0]) / w <= _MOST_BARS), widths[-1])
+    span_s = span[1] - span[0]
+    least_s = _DAY_S if span_s >= _WEEK_S else 0
+    wide_s = next((w for w in widths if w >= least_s and span_s / w <= _MOST_BARS), widths[-1])
     away = datetime.fromtimestamp(span[0], zone).utcoffset() or timedelta()
     slots = timeline.slots(wide_s, offset_s=int(away.total_seconds()))
     return Axis(slots, wide_s, min(slots), max(slots) + wide_s, zone)

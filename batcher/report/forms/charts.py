@@ -145,7 +145,7 @@ def latency(sketch: Sketch) -> Figure:
             plot.bar(place * width, width, 0, number, "s0")
             words = f"{seconds(begin)} to {seconds(end)}\n{count(number)} results"
             plot.tip(place * width, width, words)
-    for row, share in enumerate((0.5, 0.95, 0.99)):
+    for row, share in enumerate((0.99, 0.95, 0.5)):
         found = sketch.quantile(share) or 0.0
         left = (math.log10(max(found, bars[0][0])) - low) / (high - low) * 100
         plot.mark(left, row, f"p{share * 100:.0f} {seconds(found)}")

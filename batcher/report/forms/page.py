@@ -97,8 +97,9 @@ def _headline(row: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 def _waste(row: dict[str, Any]) -> str:
     least = "lower bound; " if row["unpriced"] else ""
-    part = row["wasted_usd"] / row["cost_usd"] if row["cost_usd"] else Decimal(0)
-    return f"{least}{float(part):.1%} of it wasted"
+    if not row["wasted_usd"]:
+        return f"{least}none of it wasted"
+    return f"{least}{share(float(row['wasted_usd'] / row['cost_usd']))} of it wasted"
 
 
 def _money(cost: Decimal | None) -> str:

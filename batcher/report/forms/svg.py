@@ -18,6 +18,8 @@ HEIGHT: Final = 180
 _X_LABEL_Y: Final = HEIGHT + 16
 # Labels this near to an edge, in percent, are set inside of it.
 _EDGE: Final = 6.0
+# The words of a mark, in percent, on a phone.
+_WORDS_WIDTH: Final = 30.0
 _STEPS: Final = (1, 2, 2.5, 5, 10)
 
 
@@ -89,10 +91,12 @@ class Plot:
         self._parts.append(f'<text class="level" x="100%" y="{y - 6:.1f}">{escape(text)}</text>')
 
     def mark(self, left: float, row: int, text: str) -> None:
-        """Draw a line down at a place, with words at its top, in one of several rows."""
+        """Draw a line down at a place, with words to its left, in one of several rows.
+
+        Marks further right have the higher rows, so that no words cross a line.
+        """
         y = 11 + 14 * row
-        near_end = left > 100 - 4 * _EDGE
-        anchor, shift = ("end", -4) if near_end else ("start", 4)
+        anchor, shift = ("end", -4) if left > _WORDS_WIDTH else ("start", 4)
         self._parts.append(
             f'<line class="mark" x1="{left:.2f}%" x2="{left:.2f}%" y1="{y - 8}" y2="{HEIGHT}"/>'
             f'<text class="mark" x="{left:.2f}%" dx="{shift}" y="{y}" '
