@@ -8,12 +8,14 @@ costs a third as much to make.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import Context, Decimal
 from enum import Enum, StrEnum
 from typing import Any, Final, NamedTuple
 
 __all__ = [
     "NOTHING_SPENT",
+    "NO_AMOUNT",
+    "Amount",
     "BadRow",
     "Failure",
     "FailureKind",
@@ -48,12 +50,52 @@ class Usage(NamedTuple):
         return Usage(*map(int.__add__, self, other))
 
 
+# Sums of money stay exact: list prices have up to 24 decimals a token, and 60 digits hold 10^36
+# dollars so.
+_EXACT: Final = Context(prec=60)
+
+
+class Amount(NamedTuple):
+    """Money and tokens together, as a budget bounds them. Without a known price, `usd` is 0."""
+
+    usd: Decimal = Decimal(0)
+    tokens: int = 0
+
+    def plus(self, other: Amount) -> Amount:
+        """Add both."""
+        return Amount(_EXACT.add(self.usd, other.usd), self.tokens + other.tokens)
+
+    def minus(self, other: Amount) -> Amount:
+        """Subtract both."""
+        return Amount(_EXACT.subtract(self.usd, other.usd), self.tokens - other.tokens)
+
+    def times(self, factor: int) -> Amount:
+        """Multiply both."""
+        return Amount(_EXACT.multiply(self.usd, factor), self.tokens * factor)
+
+    def larger(self, other: Amount) -> Amount:
+        """Take the larger of each."""
+        return Amount(max(self.usd, other.usd), max(self.tokens, other.tokens))
+
+    def smaller(self, other: Amount) -> Amount:
+        """Take the smaller of each."""
+        return Amount(min(self.usd, other.usd), min(self.tokens, other.tokens))
+
+    def within(self, other: Amount) -> bool:
+        """Whether neither is more than the other's."""
+        return self.usd <= other.usd and self.tokens <= other.tokens
+
+
+NO_AMOUNT: Final = Amount()
+
+
 class Spend(NamedTuple):
     """What the attempts of one row, or of many, have cost so far.
 
-    `attempts_without_usage` are those that may have been billed though no usage came back.
-    `cost_usd` is None while nothing of it is priced. `unpriced` says that some usage in it has no
-    price, so that the cost is a lower bound.
+    `attempts_without_usage` are those that may have been billed though no usage came back, and
+    `uncertain` is the most that they may have cost, as far as that can be said; it is not part of
+    the rest. `cost_usd` is None while nothing of it is priced. `unpriced` says that some usage in
+    it has no price, so that the cost is a lower bound.
     """
 
     attempts: int = 0
@@ -61,6 +103,7 @@ class Spend(NamedTuple):
     usage: Usage = Usage()
     cost_usd: Decimal | None = None
     unpriced: bool = False
+    uncertain: Amount = NO_AMOUNT
 
     def plus(self, other: Spend) -> Spend:
         """Add field by field; an unknown cost adds nothing."""
@@ -73,7 +116,18 @@ class Spend(NamedTuple):
             self.usage.plus(other.usage),
             cost,
             self.unpriced or other.unpriced,
+            other.uncertain
+            if self.uncertain is NO_AMOUNT
+            else self.uncertain.plus(other.uncertain),
         )
+
+    @property
+    def most(self) -> Amount:
+        """The most that all of it may have cost."""
+        usd = self.uncertain.usd
+        if self.cost_usd is not None:
+            usd = _EXACT.add(usd, self.cost_usd)
+        return Amount(usd, self.usage.total_tokens + self.uncertain.tokens)
 
 
 NOTHING_SPENT: Final = Spend()
@@ -95,6 +149,7 @@ class Row(NamedTuple):
             shape that its answer claims; else None.
         max_output_tokens: The most tokens that the answer may have, all choices together, where the
             body bounds it.
+        choices: How many answers it asks for.
     """
 
     line: int
@@ -107,6 +162,7 @@ class Row(NamedTuple):
     carry: bytes = b""
     claims: Mapping[str, Any] | None = None
     max_output_tokens: int | None = None
+    choices: int = 1
 
 
 class BadRow(NamedTuple):
@@ -258,6 +314,8 @@ class Progress(NamedTuple):
         held_by: What holds the run back.
         note: A few words on `held_by`, such as `429: paused 12 s`; or empty.
         spend: The job's so far.
+        killed: The most that runs may have spent unseen whose process was killed.
+        max_cost_usd, max_tokens: The budget; None where there is none.
     """
 
     total: int | None
@@ -275,3 +333,6 @@ class Progress(NamedTuple):
     held_by: Hold
     note: str
     spend: Spend
+    killed: Amount = NO_AMOUNT
+    max_cost_usd: Decimal | None = None
+    max_tokens: int | None = None

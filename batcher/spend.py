@@ -3,8 +3,8 @@
 Rules:
     * What is written is read back equal; `spend_text` writes what `spend_json` says.
     * An amount is decimal text, never a JSON number: a float would round money.
-    * Keys that most rows don't need (`cache_write_tokens`, `attempts_without_usage`, `unpriced`)
-      stand only where they say something.
+    * Keys that most rows don't need (`cache_write_tokens`, `attempts_without_usage`, `uncertain`,
+      `unpriced`) stand only where they say something.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from batcher.records import Spend, Usage
+from batcher.records import NO_AMOUNT, Amount, Spend, Usage
 
 __all__ = [
+    "amount_json",
     "cost_text",
+    "read_amount",
     "read_count",
     "read_part",
     "read_spend",
@@ -96,6 +98,8 @@ def spend_json(spend: Spend) -> dict[str, Any]:
         fields["attempts_without_usage"] = spend.attempts_without_usage
     fields["usage"] = usage_json(spend.usage)
     fields["cost_usd"] = None if spend.cost_usd is None else cost_text(spend.cost_usd)
+    if spend.uncertain != NO_AMOUNT:
+        fields["uncertain"] = amount_json(spend.uncertain)
     if spend.unpriced:
         fields["unpriced"] = True
     return fields
@@ -103,12 +107,15 @@ def spend_json(spend: Spend) -> dict[str, Any]:
 
 def spend_text(spend: Spend) -> str:
     """Write `spend_json` as compact JSON members without the braces around them, without a dict."""
-    attempts, without_usage, usage, cost, unpriced = spend
+    attempts, without_usage, usage, cost, unpriced, uncertain = spend
     prompt, completion, total, cached, cache_write, reasoning = usage
     lost = f',"attempts_without_usage":{without_usage}' if without_usage else ""
     written = f',"cache_write_tokens":{cache_write}' if cache_write else ""
     flag = ',"unpriced":true' if unpriced else ""
     amount = "null" if cost is None else f'"{cost_text(cost)}"'
+    if uncertain is not NO_AMOUNT and uncertain != NO_AMOUNT:
+        usd, tokens = cost_text(uncertain.usd), uncertain.tokens
+        flag = f',"uncertain":{{"cost_usd":"{usd}","total_tokens":{tokens}}}{flag}'
     return (
         f'"attempts":{attempts}{lost},"usage":{{"prompt_tokens":{prompt},'
         f'"completion_tokens":{completion},"total_tokens":{total},'
@@ -128,9 +135,27 @@ def read_spend(mapping: Mapping[str, Any]) -> Spend:
         read_count(mapping, "attempts"),
         read_count(mapping, "attempts_without_usage"),
         read_usage_json(read_part(mapping, "usage")),
-        _amount(mapping, "cost_usd"),
+        _money(mapping, "cost_usd"),
         mapping.get("unpriced") is True,
+        read_amount(mapping, "uncertain"),
     )
+
+
+def amount_json(amount: Amount) -> dict[str, Any]:
+    """Give an amount as results and totals write it."""
+    return {"cost_usd": cost_text(amount.usd), "total_tokens": amount.tokens}
+
+
+def read_amount(mapping: Mapping[str, Any], key: str) -> Amount:
+    """Read back what `amount_json` gave; a missing one is none.
+
+    Raises:
+        ValueError: It has the wrong form; the text names it.
+    """
+    if key not in mapping:
+        return NO_AMOUNT
+    part = read_part(mapping, key)
+    return Amount(_money(part, "cost_usd") or NO_AMOUNT.usd, read_count(part, "total_tokens"))
 
 
 def read_count(mapping: Mapping[str, Any], key: str) -> int:
@@ -157,7 +182,7 @@ def read_part(mapping: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return value
 
 
-def _amount(mapping: Mapping[str, Any], key: str) -> Decimal | None:
+def _money(mapping: Mapping[str, Any], key: str) -> Decimal | None:
     text = mapping.get(key)
     if text is None:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from batcher.journal.reading import read_totals
 from batcher.journal.scan import scan, whole_line
 from batcher.journal.state import State
 from batcher.records import Hold, Progress
-from batcher.spend import read_spend
+from batcher.spend import read_amount, read_spend
 
 __all__ = ["Status", "status"]
 
@@ -74,7 +75,13 @@ def _totals_so_far(path: Path) -> dict[str, Any]:
 
 def _progress(fields: Any) -> Progress | None:
     try:
-        spend = read_spend(fields["spend"])
-        return Progress(**{**fields, "held_by": Hold(fields["held_by"]), "spend": spend})
-    except (TypeError, KeyError, ValueError):
+        limit_usd = fields["max_cost_usd"]
+        read = {
+            "held_by": Hold(fields["held_by"]),
+            "spend": read_spend(fields["spend"]),
+            "killed": read_amount(fields, "killed"),
+            "max_cost_usd": None if limit_usd is None else Decimal(limit_usd),
+        }
+        return Progress(**{**fields, **read})
+    except (TypeError, KeyError, ValueError, InvalidOperation):
         return None

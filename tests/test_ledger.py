@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batcher.ledger import (
-    Ledger,
+from batcher.ledger import Ledger
+from batcher.records import NO_AMOUNT, Amount, Spend, StopReason, Usage
+from batcher.spend import (
     cost_text,
     read_spend,
     read_usage_json,
@@ -20,12 +21,12 @@ from batcher.ledger import (
     spend_text,
     usage_json,
 )
-from batcher.records import Spend, StopReason, Usage
 
 counts = st.integers(0, 10**9)
 costs = st.none() | st.integers(0, 10**24).map(lambda n: Decimal(n).scaleb(-18))
 usages = st.builds(Usage, counts, counts, counts, counts, st.just(0) | counts, counts)
-spends = st.builds(Spend, counts, st.just(0) | counts, usages, costs, st.booleans())
+amounts = st.just(NO_AMOUNT) | st.builds(Amount, costs.map(lambda usd: usd or Decimal(0)), counts)
+spends = st.builds(Spend, counts, st.just(0) | counts, usages, costs, st.booleans(), amounts)
 
 
 class Entry(NamedTuple):

@@ -275,6 +275,8 @@ def test_most_forgets_prices_of_the_past() -> None:
 
         def output_limit(self, model: str) -> int | None: ...
 
+        def context(self, model: str) -> int | None: ...
+
         def tariff(self, model: str, when_unix: float) -> Tariff | None:
             del model
             for since, until, rate in starts.values():

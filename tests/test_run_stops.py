@@ -393,12 +393,3 @@ def test_loop_is_never_blocked(job: Job, endpoint: Endpoint) -> None:
         ran = job.run()
     assert (ran.code, len(watched) > 1) == (0, True), ran.err
     job.audit()
-
-
-def test_a_budget_is_refused_rather_than_broken(job: Job, endpoint: Endpoint) -> None:
-    """As long as a budget can't be kept, a job that has one is not sent."""
-    job.write(rows(2))
-    ran = job.run("--max-cost", "1")
-    assert ran.code == 2
-    assert "--max-cost" in ran.err
-    assert not endpoint.books.seen

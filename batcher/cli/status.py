@@ -11,7 +11,7 @@ import click
 from batcher.cli.inputs import is_job_file, settings_for
 from batcher.cli.options import GroupedCommand, settings_options
 from batcher.cli.streams import standard_output
-from batcher.cli.summary import cost_words, error_words, token_words
+from batcher.cli.summary import cost_words, error_words, token_words, uncertain_words
 from batcher.cli.words import plain_line, progress_object
 from batcher.errors import UsageError
 from batcher.words import count, duration, plural
@@ -98,4 +98,5 @@ def _totals(totals: Mapping[str, Any]) -> list[str]:
     if isinstance(totals.get("pending"), int):
         rows.append(f"{count(totals['pending'])} pending")
     errors = error_words(totals)
-    return [", ".join(rows), ", ".join(spent), *([f"failed by: {errors}"] if errors else [])]
+    failed = [f"failed by: {errors}"] if errors else []
+    return [", ".join(rows), ", ".join(spent), *uncertain_words(totals), *failed]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from batcher.records import StopReason
@@ -13,7 +14,15 @@ if TYPE_CHECKING:
 
     from batcher.job import Outcome
 
-__all__ = ["cost_words", "count_words", "error_words", "spent_lines", "summary", "token_words"]
+__all__ = [
+    "cost_words",
+    "count_words",
+    "error_words",
+    "spent_lines",
+    "summary",
+    "token_words",
+    "uncertain_words",
+]
 
 # The rest of a long tail of codes stands in the totals.
 _TOP_ERRORS = 3
@@ -101,11 +110,32 @@ def spent_lines(totals: Mapping[str, Any]) -> list[str]:
     parts = [plural(attempts, "attempt"), token_words(totals), cost_words(totals)]
     if "wall_s" in totals:
         parts.append(duration(totals["wall_s"]))
-    lines = [", ".join(parts)]
-    unknown = totals.get("attempts_without_usage", 0)
+    return [", ".join(parts), *uncertain_words(totals)]
+
+
+def uncertain_words(totals: Mapping[str, Any]) -> list[str]:
+    """Say what may have been billed without our hearing of it; nothing where nothing was."""
+    lines = []
+    unknown, killed = totals.get("attempts_without_usage", 0), _killed(totals)
     if unknown:
-        lines.append(f"{plural(unknown, 'attempt')} may have been billed though no usage came back")
+        what = "may have been billed though no usage came back"
+        of_rows = _amount_words(totals.get("uncertain", {}), killed)
+        lines.append(f"{plural(unknown, 'attempt')} {what}{of_rows}")
+    if killed:
+        lines.append(f"what was in flight when a run was killed{_amount_words(killed, {})}")
     return lines
+
+
+def _killed(totals: Mapping[str, Any]) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = totals.get("uncertain", {}).get("killed_runs", {})
+    return found
+
+
+def _amount_words(amount: Mapping[str, Any], less: Mapping[str, Any]) -> str:
+    tokens = amount.get("total_tokens", 0) - less.get("total_tokens", 0)
+    usd = Decimal(amount.get("cost_usd", 0)) - Decimal(less.get("cost_usd", 0))
+    words = f": at most {count(tokens)} tokens" if tokens else ""
+    return f"{words}, {money(usd)}" if usd else words
 
 
 def _agreement(outcome: Outcome) -> list[str]:

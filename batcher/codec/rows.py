@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol, Self
 
 import orjson
 
+from batcher.answers import Family, family_of
 from batcher.checks import CLAIM_FIELDS, Checker
 from batcher.codec.validity import StreamError, check_body
 from batcher.records import BadRow, Row, RowError
@@ -28,7 +29,14 @@ MAX_ROW_BYTES: Final = 64 * 1024 * 1024
 _BIG_FLOAT: Final = re.compile(rb"\de\+\d")
 _ROUTING_KEYS: Final = frozenset({"custom_id", "method", "url"})
 _CLAIM_FIELDS: Final = frozenset(CLAIM_FIELDS)
-_OUTPUT_BOUNDS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+# What bounds an answer, by the family of the call; where two are given, nobody knows which counts.
+_BOUNDS_OF: Final = {
+    Family.CHAT: ("max_completion_tokens", "max_tokens"),
+    Family.COMPLETIONS: ("max_tokens",),
+    Family.RESPONSES: ("max_output_tokens",),
+    Family.MESSAGES: ("max_tokens",),
+}
+_OUTPUT_BOUNDS: Final = frozenset(name for names in _BOUNDS_OF.values() for name in names)
 
 # Rows that claim the same share one mapping. A job has one or a few dozen; where every row has
 # claims of its own, no more than this is held.
@@ -125,6 +133,7 @@ class RowParser:
         if why is not None:
             return BadRow(line, custom_id, why.code, f"line {line}: {why.message}")
         sent = orjson.dumps(body)
+        choices = _choices(body) if "n" in body or "best_of" in body else 1
         if b"+" in sent and _BIG_FLOAT.search(sent) and _has_huge_integer(raw):
             return _invalid(line, custom_id, "an integer in it does not fit into 64 bits")
         return Row(
@@ -137,7 +146,8 @@ class RowParser:
             body.get("model") or "",
             self._carried(fields) if self._carry else b"",
             claims,
-            _max_output_tokens(body),
+            _max_output_tokens(path, body, choices),
+            choices,
         )
 
     def _request(self, fields: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -227,12 +237,18 @@ def _has_huge_integer(raw: bytes) -> bool:
     return found
 
 
-def _max_output_tokens(body: Mapping[str, Any]) -> int | None:
+def _choices(body: Mapping[str, Any]) -> int:
+    """Say for how many answers a body asks; `best_of` are made though fewer are given."""
+    asked = (body.get("n"), body.get("best_of"))
+    return max(1, *(many for many in asked if type(many) is int))
+
+
+def _max_output_tokens(path: str, body: Mapping[str, Any], choices: int) -> int | None:
     if body.keys().isdisjoint(_OUTPUT_BOUNDS):
         return None
-    for name in _OUTPUT_BOUNDS:
-        most = body.get(name)
-        if type(most) is int and most >= 0:
-            choices = body.get("n")
-            return most * choices if type(choices) is int and choices > 1 else most
-    return None
+    most = None
+    for name in _BOUNDS_OF.get(family_of(path), ()):
+        limit = body.get(name)
+        if type(limit) is int and limit >= 0:
+            most = limit if most is None else max(most, limit)
+    return None if most is None else most * choices

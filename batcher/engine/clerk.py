@@ -11,13 +11,16 @@ from typing import Any
 import orjson
 
 from batcher.answers import NOT_JSON
+from batcher.budget import Bound, Bounds, Unbounded
 from batcher.codec import encode_attempt, encode_result
 from batcher.engine.roster import Member
 from batcher.engine.task import Task
 from batcher.journal import Keeper
 from batcher.journal.index import DONE, FAILED
 from batcher.records import (
+    NO_AMOUNT,
     NOTHING_SPENT,
+    Amount,
     BadRow,
     Failure,
     Reply,
@@ -45,28 +48,41 @@ class Clerk:
         journal: Where lines go.
         endpoint: Its name, for results.
         price: Model, usage and Unix time to US dollars, or None where no price is known.
+        bounds: What an attempt may have cost whose usage never came back.
+
+    Attributes:
+        run: Names the run in the journal.
     """
 
-    def __init__(self, journal: Keeper, *, endpoint: str, price: Pricer) -> None:
+    def __init__(self, journal: Keeper, *, endpoint: str, price: Pricer, bounds: Bounds) -> None:
         self._journal = journal
         self._state = journal.state
         self._ledger = journal.state.ledger
         self._endpoint = endpoint
         self._price = price
+        self._bounds = bounds
         # Ids are unique within an output over all its runs.
-        self._run = secrets.token_hex(8)
+        self.run = secrets.token_hex(8)
         self._serial = 0
         self._second = 0
         self._second_text = ""
 
-    def spend(self, row: Row, outcome: Reply | Failure, usage: Usage | None) -> Spend:
+    def spend(self, task: Task, outcome: Reply | Failure, usage: Usage | None) -> Spend:
         """Say what one attempt cost. What never left was none."""
         if usage is not None:
-            cost = self._price(row.model, usage, time.time())
+            cost = self._price(task.row.model, usage, time.time())
             return Spend(1, 0, usage, cost, cost is None)
-        if isinstance(outcome, Failure):
-            return Spend(1, 1) if outcome.sent else NOTHING_SPENT
-        return Spend(1, int(outcome.status in SUCCESSES))
+        lost = outcome.sent if isinstance(outcome, Failure) else outcome.status in SUCCESSES
+        if lost:
+            return Spend(1, 1, uncertain=self._most(task))
+        return NOTHING_SPENT if isinstance(outcome, Failure) else Spend(1)
+
+    def _most(self, task: Task) -> Amount:
+        """The most that an attempt may have cost; nothing where nobody can say."""
+        bound: Bound | Unbounded | None = task.bound
+        if bound is None:
+            bound = self._bounds.most(task.row, task.body, time.time())
+        return NO_AMOUNT if isinstance(bound, Unbounded) else bound.amount
 
     def earlier(self, member: Member) -> tuple[Spend, Spend, Any]:
         """Say what a row had cost before this run; its old result, if it has one, is taken back.
@@ -200,7 +216,7 @@ class Clerk:
     def _write(self, member: Member, result: Result, spend: Spend) -> None:
         """Queue a result's line; of its spend, `spend` is not in the ledger yet."""
         self._serial += 1
-        line = encode_result(result, serial=f"{self._run}{self._serial:08x}")
+        line = encode_result(result, serial=f"{self.run}{self._serial:08x}")
         self._journal.append(line, member.entry, result.line, terminal=True)
         failed = bool(result.code)
         self._ledger.add(

@@ -9,6 +9,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Final
 
+from batcher.budget import NO_LIMIT, Limit
 from batcher.engine.clerk import timestamp
 from batcher.engine.feed import Feed
 from batcher.engine.plan import Plan
@@ -17,7 +18,7 @@ from batcher.engine.stop import StopSwitch
 from batcher.governor import Governor
 from batcher.journal import Keeper
 from batcher.records import Hold, Progress
-from batcher.spend import spend_json
+from batcher.spend import amount_json, cost_text, spend_json
 
 __all__ = ["Monitor", "status_object"]
 
@@ -36,6 +37,7 @@ class Monitor:
     journal: Keeper
     switch: StopSwitch
     plan: Plan | None
+    limit: Limit = NO_LIMIT
 
     def __post_init__(self) -> None:
         ledger = self.journal.state.ledger
@@ -69,6 +71,9 @@ class Monitor:
             held_by=held_by,
             note=note,
             spend=spend,
+            killed=ledger.killed,
+            max_cost_usd=self.limit.usd,
+            max_tokens=self.limit.tokens,
         )
 
     def _rates(self, now_s: float, done: int, tokens: int) -> tuple[float, float]:
@@ -106,5 +111,8 @@ def status_object(progress: Progress | None, **more: Any) -> dict[str, Any]:
         fields = progress._asdict()
         fields["held_by"] = progress.held_by.value
         fields["spend"] = spend_json(progress.spend)
+        fields["killed"] = amount_json(progress.killed)
+        limit_usd = progress.max_cost_usd
+        fields["max_cost_usd"] = None if limit_usd is None else cost_text(limit_usd)
         status["progress"] = fields
     return status

@@ -20,6 +20,7 @@ import anyio
 
 from batcher.engine.clerk import Clerk
 from batcher.engine.feed import Feed
+from batcher.engine.purse import Purse
 from batcher.engine.settle import Settler
 from batcher.engine.stop import StopSwitch
 from batcher.engine.task import Task
@@ -27,7 +28,7 @@ from batcher.engine.turns import Carrier, Work
 from batcher.errors import StorageError
 from batcher.governor import Governor, Outcome, Permit
 from batcher.journal import Keeper
-from batcher.records import BadRow, Failure, StopReason
+from batcher.records import NOTHING_SPENT, BadRow, Failure, StopReason
 from batcher.transport import Transport
 
 __all__ = ["Pool"]
@@ -53,6 +54,7 @@ class Pool:
     Args:
         concurrency: Most requests in flight.
         settler: Judges what comes back.
+        purse: Says which rows a budget can pay for; None without a budget.
         switch: Stops the run; what is in flight is awaited.
         carrier: Carries tool calls out; None where the job names nothing that does.
 
@@ -73,6 +75,7 @@ class Pool:
         switch: StopSwitch,
         concurrency: int,
         carrier: Carrier | None = None,
+        purse: Purse | None = None,
     ) -> None:
         self._carrier = carrier
         self._feed = feed
@@ -83,6 +86,9 @@ class Pool:
         self._journal = journal
         self._switch = switch
         self._concurrency = concurrency
+        self._purse = purse
+        if purse is not None:
+            purse.wake = self.wake
         self.in_flight = 0
         self.in_tools = 0
         # Rows that may not leave yet, by model; and rows that wait for another attempt, by time.
@@ -144,6 +150,8 @@ class Pool:
             except StorageError as error:
                 self._switch.throw(StopReason.STORAGE, str(error))
                 task.lane.settle(_permit(task), Outcome.VOID, time.monotonic())
+                if self._purse is not None:
+                    self._purse.settle(task, NOTHING_SPENT)
                 continue
             finally:
                 self.in_flight -= 1
@@ -175,9 +183,15 @@ class Pool:
         self.wake()
 
     async def _park(self) -> None:
-        left = self._waiting or self._ready_count or not self._feed.ended
-        if self.in_flight == self.in_tools == 0 and (self._switch.thrown or not left):
-            self._over.set()
+        if self.in_flight == self.in_tools == 0:
+            left = self._waiting or self._ready_count
+            purse = self._purse
+            if purse is not None and not left:
+                if (why := purse.spent(read_all=self._feed.ended)) is not None:
+                    self._switch.throw(StopReason.BUDGET, why)
+                left = purse.waiting
+            if self._switch.thrown or not (left or not self._feed.ended):
+                self._over.set()
         idle: asyncio.Future[None] = self._loop.create_future()
         self._idle.append(idle)
         await idle
@@ -187,7 +201,9 @@ class Pool:
         if self._switch.thrown or self._journal.crowded:
             return None
         now_s = time.monotonic()
-        task = self._next_ready(now_s) if self._waiting or self._ready_count else None
+        task = self._recalled(now_s) if self._purse is not None else None
+        if task is None and (self._waiting or self._ready_count):
+            task = self._next_ready(now_s)
         if task is None:
             task = self._next_fresh(now_s)
         if (
@@ -199,6 +215,15 @@ class Pool:
             self.wake()
         return task
 
+    def _recalled(self, now_s: float) -> Task | None:
+        """Take the first row that waited for the budget and may go now."""
+        assert self._purse is not None
+        task = self._purse.recall()
+        if task is not None and not self._admit(task, now_s):
+            self._make_ready(task)
+            return None
+        return task
+
     def _next_ready(self, now_s: float) -> Task | None:
         waiting = self._waiting
         while waiting and waiting[0][0] <= now_s:
@@ -207,16 +232,16 @@ class Pool:
             self._wake_in(waiting[0][0] - now_s, now_s)
         if self._ready_count:
             for tasks in self._ready.values():
+                while tasks and not self._payable(tasks[0]):
+                    self._take_ready(tasks)
                 if tasks and self._admit(tasks[0], now_s):
-                    task = tasks.popleft()
-                    self._ready_count -= 1
-                    self._ready_bytes -= len(task.body)
-                    return task
+                    return self._take_ready(tasks)
         return None
 
     def _next_fresh(self, now_s: float) -> Task | None:
+        purse = self._purse
         while self._ready_count < _MOST_READY and self._ready_bytes < _MOST_READY_BYTES:
-            if self.in_tools >= self._most_in_tools:
+            if self.in_tools >= self._most_in_tools or not (purse is None or purse.looking):
                 break
             member = self._feed.take()
             if member is None:
@@ -232,15 +257,24 @@ class Pool:
                     self._carry_out(task, work)
                     continue
                 task.tokens = len(task.body) * self._tokens_per_byte
-            if not self._ready.get(row.model) and self._admit(task, now_s):
-                return task
+            if not self._ready.get(row.model):
+                if not self._payable(task):
+                    continue
+                if self._admit(task, now_s):
+                    return task
             self._make_ready(task)
         return None
+
+    def _payable(self, task: Task) -> bool:
+        """Whether the budget can pay for a row now; if not, the purse has it."""
+        return self._purse is None or self._purse.admits(task)
 
     def _admit(self, task: Task, now_s: float) -> bool:
         permit = task.lane.admit(task.tokens, now_s, retry=not task.fresh)
         if isinstance(permit, Permit):
             task.permit = permit
+            if self._purse is not None:
+                self._purse.take(task)
             return True
         if permit < math.inf:
             self._wake_in(permit, now_s)
@@ -250,6 +284,12 @@ class Pool:
         self._ready.setdefault(task.row.model, deque()).append(task)
         self._ready_count += 1
         self._ready_bytes += len(task.body)
+
+    def _take_ready(self, tasks: deque[Task]) -> Task:
+        task = tasks.popleft()
+        self._ready_count -= 1
+        self._ready_bytes -= len(task.body)
+        return task
 
     def _wait(self, task: Task, wait_s: float) -> None:
         now_s = time.monotonic()

@@ -16,6 +16,7 @@ import orjson
 from batcher.answers import NOT_JSON, Family, family_of, read_usage
 from batcher.checks import Checker
 from batcher.engine.clerk import Clerk
+from batcher.engine.purse import Purse
 from batcher.engine.stop import StopSwitch
 from batcher.engine.task import Task
 from batcher.engine.turns import Turns, Work
@@ -57,6 +58,7 @@ class Settler:
         switch: Thrown where no row can succeed.
         checker: Holds answers against what rows claim; None where that is not wanted.
         turns: Takes rows from one answer to the next; None where each is asked once.
+        purse: Told what each attempt cost; None without a budget.
     """
 
     def __init__(
@@ -68,7 +70,9 @@ class Settler:
         switch: StopSwitch,
         checker: Checker | None = None,
         turns: Turns | None = None,
+        purse: Purse | None = None,
     ) -> None:
+        self._purse = purse
         self._policy = policy
         self._governor = governor
         self._clerk = clerk
@@ -113,7 +117,10 @@ class Settler:
             self._tell_failure(task, outcome, verdict, now_s, tokens)
         if now_s >= self._learn_at_s and isinstance(outcome, Reply):
             self._learn_rates(task, outcome, now_s)
-        task.add_spend(self._clerk.spend(task.row, outcome, usage))
+        spend = self._clerk.spend(task, outcome, usage)
+        task.add_spend(spend)
+        if self._purse is not None:
+            self._purse.settle(task, spend)
         if isinstance(verdict, Accept):
             self._refusal = None
             return self._accept(task, outcome, answer, family)

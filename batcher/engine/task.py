@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from batcher.budget import Bound
 from batcher.engine.roster import Member
 from batcher.governor import Lane, Permit
 from batcher.records import NOTHING_SPENT, Row, Spend
@@ -17,6 +18,7 @@ class Task:
         body: What its next attempt sends. It begins as the row's own.
         tokens: What its next attempt is expected to use, for the governor's reservation.
         permit: The governor's leave for the attempt under way.
+        bound, weighed: The most that an attempt that sends `weighed` can cost; None until asked.
         spend: All that the row has cost in this job; None before its first attempt.
         last_spend: What its last attempt cost; the ledger learns of it with the row's next line.
         charged: Attempts that count towards `max_attempts`.
@@ -29,6 +31,7 @@ class Task:
 
     __slots__ = (
         "body",
+        "bound",
         "charged",
         "fresh",
         "lane",
@@ -43,6 +46,7 @@ class Task:
         "throttled_since_s",
         "thrown_away",
         "tokens",
+        "weighed",
     )
 
     def __init__(self, member: Member, row: Row, lane: Lane, tokens: float) -> None:
@@ -52,6 +56,8 @@ class Task:
         self.lane = lane
         self.tokens = tokens
         self.permit: Permit | None = None
+        self.bound: Bound | None = None
+        self.weighed: bytes | None = None
         self.spend: Spend | None = None
         self.last_spend = NOTHING_SPENT
         self.charged = 0

@@ -22,7 +22,7 @@ from batcher.engine.monitor import status_object
 from batcher.engine.plan import Plan, make_plan, require_same_job
 from batcher.engine.roster import Roster
 from batcher.engine.stop import StopSwitch
-from batcher.errors import StorageError, UsageError
+from batcher.errors import StorageError
 from batcher.job.outcome import BrokenOffError, InterruptedRunError, Outcome, Watch
 from batcher.job.rehearsal import rehearse
 from batcher.job.sending import Sending
@@ -75,9 +75,6 @@ async def run(
 async def _run(
     settings: Settings, *, watch: Watch | None, signals: bool, switch: StopSwitch
 ) -> Outcome:
-    if settings.max_cost_usd is not None:
-        # Better no run than one that only seems to be bounded.
-        raise UsageError("--max-cost can't be kept yet: nothing was sent; leave it out to run")
     paths = Paths(settings.output)
     paths.check(settings.source)
     lock = Lock(paths.lock)

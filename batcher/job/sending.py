@@ -6,11 +6,13 @@ import math
 import resource
 import time
 from contextlib import AsyncExitStack
+from decimal import Decimal
 from functools import partial
 from typing import Final
 
 import anyio
 
+from batcher.budget import NO_LIMIT, Bounds, Budget, Limit
 from batcher.checks import AnswerRule, Checker
 from batcher.daemon import in_daemon
 from batcher.endpoints import find, serve
@@ -19,6 +21,7 @@ from batcher.engine.feed import Feed
 from batcher.engine.monitor import Monitor, status_object
 from batcher.engine.plan import Plan
 from batcher.engine.pool import Pool
+from batcher.engine.purse import Purse
 from batcher.engine.settle import Settler
 from batcher.engine.stop import StopSwitch
 from batcher.engine.turns import Turns
@@ -34,6 +37,9 @@ from batcher.transport import BaseTransport, Transport, open_transport
 from batcher.turns import TurnPolicy
 
 __all__ = ["Sending"]
+
+# For so many attempts more than are under way, a lease is written ahead.
+_MOST_AHEAD: Final = 32
 
 _TICK_S: Final = 0.25
 # A look that comes so late means that the process was stopped, or starved.
@@ -94,7 +100,14 @@ class Sending:
             Limits(concurrency, settings.rpm, settings.tpm, settings.give_up_after_s),
             time.monotonic(),
         )
-        clerk = Clerk(journal, endpoint=settings.endpoint, price=self.pricer.price)
+        limit = _limit(settings)
+        seen = settings.budget_basis == "seen"
+        bounds = Bounds(self.pricer, priced=limit.usd is not None, seen=seen)
+        clerk = Clerk(journal, endpoint=settings.endpoint, price=self.pricer.price, bounds=bounds)
+        purse = None
+        if limit != NO_LIMIT:
+            spent, ahead = journal.state.ledger.most, min(_MOST_AHEAD, concurrency)
+            purse = Purse(Budget(limit, spent, ahead=ahead), bounds, journal, run=clerk.run)
         policy = RetryPolicy(settings.max_attempts, give_up_after_s=settings.give_up_after_s)
         settler = Settler(
             policy=policy,
@@ -103,6 +116,7 @@ class Sending:
             switch=switch,
             checker=self.checker if settings.check_answers else None,
             turns=self._turns(clerk),
+            purse=purse,
         )
         async with AsyncExitStack() as stack:
             base_url = settings.base_url
@@ -124,6 +138,7 @@ class Sending:
                 switch=switch,
                 concurrency=concurrency,
                 carrier=carrier,
+                purse=purse,
             )
             monitor = Monitor(
                 pool=pool,
@@ -132,8 +147,11 @@ class Sending:
                 journal=journal,
                 switch=switch,
                 plan=plan,
+                limit=limit,
             )
             await self._work(pool, monitor, transport)
+            if purse is not None:
+                purse.close()
 
     def _turns(self, clerk: Clerk) -> Turns | None:
         """Make what takes rows from one answer to the next, where there may be more than one."""
@@ -237,6 +255,12 @@ class Sending:
     def _log(self, text: str) -> None:
         if self._watch is not None:
             self._watch.log(text)
+
+
+def _limit(settings: Settings) -> Limit:
+    """The budget that the settings ask for."""
+    usd = settings.max_cost_usd
+    return Limit(None if usd is None else Decimal(usd), settings.max_tokens_total)
 
 
 def _open_files_for(concurrency: int) -> int:

@@ -3,7 +3,7 @@
 from batcher.journal.files import Lock, Paths, is_locked, read_status
 from batcher.journal.journal import Journal
 from batcher.journal.keeper import Keeper
-from batcher.journal.lines import Kept, RunNote, read_line, read_ours
+from batcher.journal.lines import Kept, Lease, RunNote, read_line, read_ours
 from batcher.journal.relay import Relay
 from batcher.journal.scan import ScanHalted
 from batcher.journal.state import State
@@ -12,6 +12,7 @@ __all__ = [
     "Journal",
     "Keeper",
     "Kept",
+    "Lease",
     "Lock",
     "Paths",
     "Relay",

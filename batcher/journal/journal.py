@@ -28,7 +28,15 @@ from batcher.journal.files import (
     storage_errors,
     sync_folder,
 )
-from batcher.journal.lines import RETRY_MARK, RunNote, encode_run_note, run_note
+from batcher.journal.keeper import Pledge
+from batcher.journal.lines import (
+    RETRY_MARK,
+    Lease,
+    RunNote,
+    encode_lease,
+    encode_run_note,
+    run_note,
+)
 from batcher.journal.publish import keep_mode, publish_anew
 from batcher.journal.reserve import Reserve
 from batcher.journal.scan import Scanned, ends_like_ours, scan, whole_line
@@ -60,6 +68,7 @@ class Journal:
         state: What the files say, kept up to date by what is appended.
         finished: Whether the output is complete and no journal stands beside it.
         totals: Those of the finished output, or None.
+        pledge: Asked with each commit what else is to be written, and told once it is.
         failure: Why nothing more may be sent: the disk refused a write, or has no more room to
             keep; None while all is well.
 
@@ -80,6 +89,7 @@ class Journal:
         self.state = State(lambda offset: whole_line(self._fd, offset))
         self.finished = False
         self.failure: StorageError | None = None
+        self.pledge: Pledge | None = None
         self._paths = paths
         self._syncs = durability == "fsync"
         self._fresh = fresh
@@ -94,6 +104,7 @@ class Journal:
         # How much of the journal is on the disk for good, and word of each commit.
         self._safe = 0
         self._landed = anyio.Event()
+        self._hurried = anyio.Event()
         self._fd = -1
         self.totals = None if fresh else self._open(halted)
 
@@ -141,17 +152,23 @@ class Journal:
         self.state.tidy = False
         self._queue(encode_run_note(note))
 
+    def note_lease(self, lease: Lease) -> None:
+        """Leave word of what a run may have spent unseen."""
+        self.state.tidy = False
+        self._queue(encode_lease(lease))
+
     async def commit_until(self, done: anyio.Event) -> None:
         """Write what is queued, in groups, until `done` is set (and `wake` called).
 
         A disk that refuses ends it: `failure` says why, and what is queued is kept.
         """
         while not done.is_set():
-            if not self._waiting:
+            if not self._waiting and not self._hurried.is_set():
                 self._wanted = anyio.Event()
                 await self._wanted.wait()
             with anyio.move_on_after(_GATHER_S):
-                await done.wait()
+                await self._hurried.wait()
+            self._hurried = anyio.Event()
             try:
                 await self.commit()
             except StorageError as error:
@@ -160,7 +177,12 @@ class Journal:
 
     def wake(self) -> None:
         """Let `commit_until` look at its event again."""
+        self.hurry()
+
+    def hurry(self) -> None:
+        """Commit at once, rather than when more has gathered."""
         self._wanted.set()
+        self._hurried.set()
 
     async def commit(self) -> None:
         """Write all that is queued, and put it on the disk.
@@ -168,6 +190,8 @@ class Journal:
         Raises:
             StorageError: The disk refuses it; what was not written stays queued.
         """
+        pledge = self.pledge
+        pledged = None if pledge is None else pledge.writing()
         taken = b"".join(self._waiting)
         self._waiting.clear()
         before, size = self._written, self._size
@@ -175,6 +199,8 @@ class Journal:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(self._write, taken)
             self._safe = size
+            if pledge is not None:
+                pledge.written(pledged)
         except OSError as error:
             if rest := taken[self._written - before :]:
                 self._waiting.insert(0, rest)

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import anyio
 
 from batcher.errors import StorageError
+from batcher.journal.lines import Lease
 from batcher.journal.state import State
 
-__all__ = ["Keeper"]
+__all__ = ["Keeper", "Pledge"]
+
+
+class Pledge(Protocol):
+    """Who must know what is safe."""
+
+    def writing(self) -> Any:
+        """Give what is to be written with the commit that begins; what it returns is `written`."""
+
+    def written(self, pledged: Any) -> None:
+        """Note that all that was taken at `writing` is safe."""
 
 
 class Keeper(Protocol):
@@ -18,10 +29,12 @@ class Keeper(Protocol):
     Attributes:
         state: What the lines say.
         failure: Why nothing more may be sent; None while all is well.
+        pledge: Asked with each commit what else is to be written, and told once it is.
     """
 
     state: State
     failure: StorageError | None
+    pledge: Pledge | None
 
     @property
     def crowded(self) -> bool:
@@ -29,6 +42,12 @@ class Keeper(Protocol):
 
     def append(self, line: bytes, entry: int, number: int, *, terminal: bool) -> None:
         """Take the line of a row; without `terminal` the row has no result yet."""
+
+    def note_lease(self, lease: Lease) -> None:
+        """Take word of what a run may have spent unseen."""
+
+    def hurry(self) -> None:
+        """Commit at once, rather than when more has gathered."""
 
     async def settled(self) -> bool:
         """Wait until all that was taken by now is safe; false where it can't be."""

@@ -15,14 +15,16 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from batcher.ledger import Ledger
-from batcher.records import NOTHING_SPENT, Spend
-from batcher.spend import read_spend
+from batcher.records import NOTHING_SPENT, Amount, Spend
+from batcher.spend import amount_json, read_amount, read_spend
 
 __all__ = [
     "RETRY_MARK",
     "Kept",
+    "Lease",
     "RetryMark",
     "RunNote",
+    "encode_lease",
     "encode_run_note",
     "find_ours",
     "read_line",
@@ -72,7 +74,7 @@ class RunNote(NamedTuple):
     Attributes:
         started_at, finished_at: RFC 3339.
         stop_reason: Empty for a run that ended with its job.
-        pruned: The `pruned` object of earlier totals, or None.
+        pruned, uncertain: These objects of earlier totals, or None.
     """
 
     started_at: str
@@ -80,6 +82,21 @@ class RunNote(NamedTuple):
     wall_s: float
     stop_reason: str
     pruned: Mapping[str, Any] | None = None
+    uncertain: Mapping[str, Any] | None = None
+
+
+class Lease(NamedTuple):
+    """The most that a run may have spent beyond what it wrote down.
+
+    The last one of a run holds. It stands on the disk before what it allows is spent, and is
+    nothing again once the run has ended and written all down.
+
+    Attributes:
+        run: Names the run.
+    """
+
+    run: str
+    amount: Amount
 
 
 class RetryMark(NamedTuple):
@@ -98,10 +115,19 @@ def encode_run_note(note: RunNote) -> bytes:
     }
     if note.pruned:
         fields["pruned"] = note.pruned
+    if note.uncertain:
+        fields["uncertain"] = note.uncertain
     return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def read_line(raw: bytes) -> Kept | RunNote | RetryMark | None:
+def encode_lease(lease: Lease) -> bytes:
+    """Write a line that says what a run may have spent unseen."""
+    fields = {"object": "batch.lease", "custom_id": None, "run": lease.run}
+    fields |= amount_json(lease.amount)
+    return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def read_line(raw: bytes) -> Kept | RunNote | Lease | RetryMark | None:
     """Read a line, given without its line end; None where it is none of ours, or damaged."""
     head = _HEAD.match(raw)
     # A crash of the machine may leave zeros in the middle of what was not synced, and so make one
@@ -113,6 +139,9 @@ def read_line(raw: bytes) -> Kept | RunNote | RetryMark | None:
             return _kept(raw, head)
         if head[2] in (b"batch.run", b"batch.totals"):
             return run_note(orjson.loads(raw))
+        if head[2] == b"batch.lease":
+            fields = orjson.loads(raw)
+            return Lease(str(fields["run"]), read_amount({"lease": fields}, "lease"))
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
     return RetryMark() if head[2] == b"batch.retry_failed" else None
@@ -183,10 +212,13 @@ def run_note(fields: Mapping[str, Any]) -> RunNote:
     datetime.fromisoformat(fields["finished_at"])
     if (pruned := fields.get("pruned")) is not None:
         Ledger().read_pruned(pruned)
+    if (uncertain := fields.get("uncertain")) is not None:
+        Ledger().read_uncertain(uncertain)
     return RunNote(
         fields["started_at"],
         fields["finished_at"],
         float(fields["wall_s"]),
         str(fields.get("stop_reason") or ""),
         pruned,
+        uncertain,
     )

@@ -12,6 +12,8 @@ from typing import Final
 import anyio
 
 from batcher.errors import StorageError
+from batcher.journal.keeper import Pledge
+from batcher.journal.lines import Lease
 from batcher.journal.state import State
 
 __all__ = ["Relay"]
@@ -26,6 +28,7 @@ class Relay:
     def __init__(self) -> None:
         self.state = State.empty()
         self.failure: StorageError | None = None
+        self.pledge: Pledge | None = None
         self._lines: deque[bytes] = deque()
         self._bytes = 0
         self._ended = False
@@ -43,6 +46,14 @@ class Relay:
             self._lines.append(line)
             self._bytes += len(line)
             self._news.set()
+
+    def note_lease(self, lease: Lease) -> None:
+        """Nothing is kept, and nobody will ask after the process."""
+
+    def hurry(self) -> None:
+        """Nothing is kept, so that all of it is safe at once."""
+        if self.pledge is not None:
+            self.pledge.written(self.pledge.writing())
 
     async def settled(self) -> bool:
         """Nothing is kept, so nothing is to be waited for."""

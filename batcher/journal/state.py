@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Self
 
 from batcher.journal.index import DONE, FAILED, NO_OFFSET, PAID, UNNAMED, Index, identity
-from batcher.journal.lines import Kept, RetryMark, RunNote, read_line
+from batcher.journal.lines import Kept, Lease, RetryMark, RunNote, read_line
 from batcher.ledger import Ledger
 
 __all__ = ["State"]
@@ -64,6 +64,8 @@ class State:
         self.tidy = False
         if isinstance(line, RunNote):
             self._apply_note(line)
+        elif isinstance(line, Lease):
+            self.ledger.note_lease(line.run, line.amount)
         elif isinstance(line, RetryMark):
             self.begin_retry()
         else:
@@ -166,6 +168,8 @@ class State:
         self._note_run(note.started_at, note.finished_at, wall_s=note.wall_s)
         if note.pruned:
             self.ledger.read_pruned(note.pruned)
+        if note.uncertain:
+            self.ledger.read_uncertain(note.uncertain)
 
     def _note_run(self, started_at: str, finished_at: str, *, wall_s: float | None) -> None:
         self.last_finished_at = finished_at

@@ -121,6 +121,10 @@ class BuiltInList:
         return [Step(step.above, step.rates.times(factor)) for step in steps]
 
     def output_limit(self, model: str) -> int | None:
+        """The model's context window, where the list has one: it knows no closer bound."""
+        return self.context(model)
+
+    def context(self, model: str) -> int | None:
         """The model's context window, where the list has one."""
         listed = self._extract.find(model)
         return self.window(model) if listed is None else listed.context_window

@@ -50,6 +50,9 @@ class PriceSource(Protocol):
     def output_limit(self, model: str) -> int | None:
         """The most tokens that the model can answer with, where known."""
 
+    def context(self, model: str) -> int | None:
+        """The most tokens that a request and its answer can have together, where known."""
+
 
 # The price of a model that no source knows.
 _UNKNOWN = Tariff([Step(-1, Rates(None, None))])
@@ -131,6 +134,11 @@ class Pricer:
         """
         found = (source.output_limit(model) for source in self._sources)
         return next((limit for limit in found if limit is not None), None)
+
+    def model_context(self, model: str) -> int | None:
+        """The most tokens that a request of the model can have, where a source knows."""
+        found = (source.context(model) for source in self._sources)
+        return next((context for context in found if context is not None), None)
 
     def _find(self, model: str, when_unix: float) -> Tariff:
         for source in self._sources:

@@ -26,7 +26,14 @@ __all__ = ["PriceTable"]
 
 _TOP_KEYS = ("list", "list_multiplier", "multiplier", "currency", "usd_per_unit", "models")
 _RATE_KEYS = ("input", "cached_input", "cache_write", "output", "request")
-_MODEL_KEYS = (*_RATE_KEYS, "max_output_tokens", "multiplier", "currency", "usd_per_unit")
+_MODEL_KEYS = (
+    *_RATE_KEYS,
+    "max_output_tokens",
+    "context_tokens",
+    "multiplier",
+    "currency",
+    "usd_per_unit",
+)
 
 # Above any price in any currency, and below what would make numbers of a million digits.
 _MAX_NUMBER = Decimal(10) ** 9
@@ -38,6 +45,7 @@ _HASH_DIGITS = 12
 class _Entry(NamedTuple):
     tariff: Tariff
     output_limit: int | None
+    context: int | None
 
 
 class PriceTable:
@@ -88,6 +96,11 @@ class PriceTable:
         """The model's `max_output_tokens`, where the table says it."""
         entry = self._find(model)
         return None if entry is None else entry.output_limit
+
+    def context(self, model: str) -> int | None:
+        """The model's `context_tokens`, where the table says them."""
+        entry = self._find(model)
+        return None if entry is None else entry.context
 
     def _find(self, model: str) -> _Entry | None:
         name = model.casefold()
@@ -183,13 +196,13 @@ def _entry(section: _Section, top: _Section) -> _Entry:
         request=rates["request"],
     )
     tariff = Tariff([Step(-1, as_written.times(_factor(section, top)))])
-    return _Entry(tariff, _limit(section))
+    return _Entry(tariff, _limit(section, "max_output_tokens"), _limit(section, "context_tokens"))
 
 
-def _limit(section: _Section) -> int | None:
-    limit = section.fields.get("max_output_tokens")
+def _limit(section: _Section, key: str) -> int | None:
+    limit = section.fields.get(key)
     if limit is not None and (type(limit) is not int or limit < 1):
-        raise section.error("max_output_tokens", "must be a whole number of one or more")
+        raise section.error(key, "must be a whole number of one or more")
     return limit
 
 

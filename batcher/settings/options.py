@@ -160,8 +160,19 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "max_cost", MONEY,
-        "The whole job never spends more; resumable (refused for now: not there yet)",
+        "The whole job never spends more; resumable with a larger one",
         _STOP, otherwise="none", field="max_cost_usd",
+    ),
+    Option(
+        "max_tokens_total", whole(1),
+        "The whole job never uses more tokens, prompts and answers together; resumable",
+        _STOP, otherwise="none",
+    ),
+    Option(
+        "budget_basis", choice("limit", "seen"),
+        "How long an answer may be whose row doesn't say: the model's limit, which keeps a budget"
+        " for certain; or twice the longest seen so far, which keeps it nearly",
+        _STOP,
     ),
     Option(
         "prices", PRICES,

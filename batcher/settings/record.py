@@ -62,6 +62,8 @@ class Settings:
     deadline_unix: float | None = None
     drain_s: float | None = None
     max_cost_usd: str | None = None
+    max_tokens_total: int | None = None
+    budget_basis: str = "limit"
     prices: str = "list"
     give_up_after_s: float = 900.0
     ordered: bool = False

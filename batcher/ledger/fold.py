@@ -7,132 +7,36 @@ Rules:
       are added up apart and never to the totals.
     * Money is `Decimal` and exact: no rounding, so that adding and removing cancel. An unknown
       price is no zero: it leaves the cost a lower bound, and the model is named.
-
-The counters are plain integers per model, because a fold runs for every row.
+    * What attempts may have cost whose usage never came back is kept apart from what is known
+      (`uncertain`), and so is what was in flight when a process was killed (`killed`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from decimal import Context, Decimal
+from collections.abc import Mapping
+from functools import reduce
 from typing import Any
 
-from batcher.records import Spend, StopReason, Usage
+from batcher.ledger.account import Account, cost_json, sum_of
+from batcher.records import NO_AMOUNT, Amount, Spend, StopReason
 from batcher.spend import (
-    cost_text,
+    amount_json,
+    read_amount,
     read_count,
     read_part,
     read_spend,
-    read_usage_json,
     spend_json,
-    spend_text,
     usage_json,
 )
 
-__all__ = [
-    "Account",
-    "Ledger",
-    "cost_text",
-    "read_spend",
-    "read_usage_json",
-    "spend_json",
-    "spend_text",
-    "usage_json",
-]
+__all__ = ["Ledger"]
 
-# Sums stay exact: list prices have up to 24 decimals a token, and 60 digits hold 10^36 dollars so.
-_EXACT = Context(prec=60)
+# The part of `uncertain` that stands on no line.
+_KILLED = "killed_runs"
 
 # The name in `errors` of a failed row whose caller gave no code.
 _NO_CODE = "unknown"
-
-
-class Account:
-    """Counters of results and of what they cost: of one model, or of whatever else is added up."""
-
-    __slots__ = (
-        "attempts",
-        "cache_write",
-        "cached",
-        "completed",
-        "completion",
-        "cost",
-        "failed",
-        "prompt",
-        "reasoning",
-        "total",
-        "unpriced",
-        "with_cost",
-        "without_usage",
-    )
-
-    def __init__(self) -> None:
-        self.completed = self.failed = self.attempts = self.without_usage = 0
-        self.prompt = self.completion = self.total = 0
-        self.cached = self.cache_write = self.reasoning = 0
-        # How many spends have a cost, how many are unpriced: counts, so that a removal undoes them.
-        self.with_cost = self.unpriced = 0
-        self.cost = Decimal(0)
-
-    def post(self, spend: Spend, sign: int) -> None:
-        """Put a spend in (`sign` 1) or take it out (-1)."""
-        attempts, without_usage, usage, cost, unpriced = spend
-        prompt, completion, total, cached, cache_write, reasoning = usage
-        self.attempts += sign * attempts
-        self.prompt += sign * prompt
-        self.completion += sign * completion
-        self.total += sign * total
-        if without_usage:
-            self.without_usage += sign * without_usage
-        if cached:
-            self.cached += sign * cached
-        if cache_write:
-            self.cache_write += sign * cache_write
-        if reasoning:
-            self.reasoning += sign * reasoning
-        if cost is not None:
-            self.with_cost += sign
-            self.cost = (_EXACT.add if sign > 0 else _EXACT.subtract)(self.cost, cost)
-        if unpriced:
-            self.unpriced += sign
-
-    def absorb(self, other: Account) -> None:
-        """Add another account's counters to this one's."""
-        for name in Account.__slots__:
-            if name != "cost":
-                setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.cost = _EXACT.add(self.cost, other.cost)
-
-    def shown(self, model: str) -> bool:
-        """Whether anything is left to tell; rows that were never sent may well name no model."""
-        if not model and not self.attempts:
-            return False
-        return any(getattr(self, name) for name in Account.__slots__)
-
-    def request_counts(self, pending: int = 0) -> dict[str, int]:
-        """The account's rows, as the Batch API names them."""
-        total = self.completed + self.failed + pending
-        return {"total": total, "completed": self.completed, "failed": self.failed}
-
-    def fields(self) -> dict[str, Any]:
-        """The account as a value of `by_model`."""
-        spend = self.spend
-        return {
-            "request_counts": self.request_counts(),
-            "usage": usage_json(spend.usage),
-            "cost_usd": _cost(spend),
-            "attempts": spend.attempts,
-            "attempts_without_usage": spend.attempts_without_usage,
-        }
-
-    @property
-    def spend(self) -> Spend:
-        """The account's spend as a record."""
-        parts = (self.cached, self.cache_write, self.reasoning)
-        usage = Usage(self.prompt, self.completion, self.total, *parts)
-        cost = self.cost if self.with_cost else None
-        return Spend(self.attempts, self.without_usage, usage, cost, self.unpriced > 0)
 
 
 class Ledger:
@@ -147,6 +51,7 @@ class Ledger:
         self._errors: Counter[str] = Counter()
         self._pruned: dict[str, Account] = {}
         self._pruned_rows = 0
+        self._leases: dict[str, Amount] = {}
 
     def add(self, *, model: str, succeeded: bool, error_code: str | None, spend: Spend) -> None:
         """Count a row's terminal result.
@@ -199,6 +104,21 @@ class Ledger:
         for model, fields in read_part(pruned, "by_model").items():
             self.add_pruned(model=model, spend=read_spend(fields), rows=0)
 
+    def note_lease(self, run: str, amount: Amount) -> None:
+        """Take the last word on what a run may have spent beyond what it wrote down."""
+        if amount == NO_AMOUNT:
+            self._leases.pop(run, None)
+        else:
+            self._leases[run] = amount
+
+    def read_uncertain(self, uncertain: Mapping[str, Any]) -> None:
+        """Add what killed runs may have spent by the `uncertain` object of earlier totals.
+
+        Raises:
+            ValueError: It is not what `totals` writes.
+        """
+        self.note_lease("", self._leases.get("", NO_AMOUNT).plus(read_amount(uncertain, _KILLED)))
+
     def merge(self, other: Ledger) -> None:
         """Add all that another ledger counted."""
         for mine, theirs in ((self._accounts, other._accounts), (self._pruned, other._pruned)):
@@ -206,6 +126,8 @@ class Ledger:
                 mine.setdefault(model, Account()).absorb(account)
         self._errors.update(other._errors)
         self._pruned_rows += other._pruned_rows
+        for run, amount in other._leases.items():
+            self.note_lease(run, self._leases.get(run, NO_AMOUNT).plus(amount))
 
     @property
     def completed(self) -> int:
@@ -220,7 +142,17 @@ class Ledger:
     @property
     def spend(self) -> Spend:
         """All that the job has cost so far."""
-        return _sum(self._accounts.values()).spend
+        return sum_of(self._accounts.values()).spend
+
+    @property
+    def killed(self) -> Amount:
+        """The most that runs may have spent unseen whose process was killed."""
+        return reduce(Amount.plus, self._leases.values(), NO_AMOUNT)
+
+    @property
+    def most(self) -> Amount:
+        """The most that the job may have cost so far."""
+        return self.spend.most.plus(self.killed)
 
     def totals(
         self,
@@ -245,7 +177,7 @@ class Ledger:
             pending: Rows without a result where the run stopped; they count towards `total`. None
                 where they could not be counted.
         """
-        whole = _sum(self._accounts.values())
+        whole = sum_of(self._accounts.values())
         accounts = [
             (m, self._accounts[m]) for m in sorted(self._accounts) if self._accounts[m].shown(m)
         ]
@@ -255,10 +187,11 @@ class Ledger:
             "custom_id": None,
             "request_counts": whole.request_counts(pending or 0),
             "usage": usage_json(spend.usage),
-            "cost_usd": _cost(spend),
+            "cost_usd": cost_json(spend),
             "unpriced_models": [model for model, account in accounts if account.unpriced],
             "attempts": spend.attempts,
             "attempts_without_usage": spend.attempts_without_usage,
+            **self._uncertain_fields(spend.uncertain),
             "by_model": {model: account.fields() for model, account in accounts},
             "errors": self._errors_by_count(),
             "started_at": started_at,
@@ -278,22 +211,18 @@ class Ledger:
     def _open(self, model: str) -> Account:
         return self._accounts.setdefault(model, Account())
 
+    def _uncertain_fields(self, of_rows: Amount) -> dict[str, Any]:
+        killed = self.killed
+        fields = amount_json(of_rows.plus(killed))
+        if killed != NO_AMOUNT:
+            fields[_KILLED] = amount_json(killed)
+        return {} if of_rows.plus(killed) == NO_AMOUNT else {"uncertain": fields}
+
     def _errors_by_count(self) -> dict[str, int]:
         found = ((code, count) for code, count in self._errors.items() if count)
         return dict(sorted(found, key=lambda item: (-item[1], item[0])))
 
     def _pruned_fields(self) -> dict[str, Any]:
-        spend = _sum(self._pruned.values()).spend
+        spend = sum_of(self._pruned.values()).spend
         by_model = {model: spend_json(self._pruned[model].spend) for model in sorted(self._pruned)}
         return {"rows": self._pruned_rows, **spend_json(spend), "by_model": by_model}
-
-
-def _sum(accounts: Iterable[Account]) -> Account:
-    whole = Account()
-    for account in accounts:
-        whole.absorb(account)
-    return whole
-
-
-def _cost(spend: Spend) -> str | None:
-    return None if spend.cost_usd is None else cost_text(spend.cost_usd)

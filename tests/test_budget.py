@@ -1,0 +1,303 @@
+"""A budget: never broken, well used, kept over runs and kills; what it can't bound isn't sent."""
+
+from __future__ import annotations
+
+import json
+import signal
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.harness import Job, lines_of, row
+from tests.server import Does, Endpoint, Say, Seen, completion, refusal
+
+# A million tokens in cost 10, out 1000: an answer of the endpoint's (5 tokens) some 0.0051.
+PRICES = """
+[models.m]
+input = 10
+output = 1000
+max_output_tokens = 40
+[models.cheap]
+input = 1
+output = 100
+[models."free"]
+input = 0
+output = 0
+"""
+
+
+@pytest.fixture
+def priced(job: Job, tmp_path: Path) -> Job:
+    """A job with a price table."""
+    table = tmp_path / "prices.toml"
+    table.write_text(f"list = false\n{PRICES}")
+    job.flags = ["--prices", str(table)]
+    return job
+
+
+def capped(count: int, *, most: int = 5, **more: Any) -> list[dict[str, Any]]:
+    """Rows that say how long their answer may be."""
+    return [row(f"r{number}", max_tokens=most, **more) for number in range(1, count + 1)]
+
+
+def cost_of(endpoint: Endpoint) -> Decimal:
+    """What the endpoint charged by its own books, at the table's prices."""
+    usage = endpoint.books.usage
+    return (10 * Decimal(usage["prompt_tokens"]) + 1000 * usage["completion_tokens"]) / 1_000_000
+
+
+def test_a_run_stops_at_its_budget_and_goes_on_with_a_larger_one(
+    priced: Job, endpoint: Endpoint
+) -> None:
+    """Exit 4, the rest pending; the same command with more money finishes the job."""
+    priced.write(capped(100))
+    ran = priced.run("--max-cost", "0.2")
+    assert (ran.code, ran.totals["stop_reason"]) == (4, "budget"), ran.err
+    assert "the budget of $0.2 is spent" in ran.err
+    assert "with a larger --max-cost" in ran.err
+    first = cost_of(endpoint)
+    assert Decimal("0.18") < first <= Decimal("0.2")
+    assert Decimal(ran.totals["cost_usd"]) == first
+    assert ran.totals["pending"] == 100 - endpoint.books.attempts
+    assert priced.run("--max-cost", "0.2").code == 4
+    assert cost_of(endpoint) == first, "a spent budget sends nothing"
+    assert priced.run("--max-cost", "1").code == 0
+    priced.audit()
+    assert endpoint.books.attempts == 100
+
+
+def test_tokens_have_a_budget_too(priced: Job, endpoint: Endpoint) -> None:
+    """--max-tokens-total bounds prompts and answers together, without any price."""
+    priced.flags = ["--prices", "none"]
+    priced.write(capped(200))
+    ran = priced.run("--max-tokens-total", "3000")
+    assert (ran.code, ran.totals["stop_reason"]) == (4, "budget")
+    assert "3,000 tokens" in ran.err
+    assert (
+        2200
+        < endpoint.books.usage["prompt_tokens"] + endpoint.books.usage["completion_tokens"]
+        <= 3000
+    )
+    assert priced.run("--max-tokens-total", "100000").code == 0
+    priced.audit()
+
+
+def test_a_smaller_row_goes_before_one_that_does_not_fit(priced: Job, endpoint: Endpoint) -> None:
+    """What the budget can't pay for is left, and what it can is sent."""
+    big = row("big", max_tokens=1000)
+    priced.write([big, *capped(5), big | {"custom_id": "big2"}, row("last", max_tokens=5)])
+    ran = priced.run("--max-cost", "0.5")
+    assert (ran.code, ran.totals["pending"]) == (4, 2)
+    assert sorted(endpoint.books.keys) == ["last", "r1", "r2", "r3", "r4", "r5"]
+
+
+def test_a_big_row_waits_for_those_in_flight(priced: Job, endpoint: Endpoint) -> None:
+    """A row that fits once others have been settled is sent then."""
+    endpoint.on("r1", Does.WAIT)
+    priced.write([row("r1", max_tokens=100), row("big", max_tokens=100)])
+    waited = []
+
+    def look(progress: Any) -> None:
+        if progress.in_flight:
+            waited.append(progress.in_flight)
+            if len(waited) > 1:
+                endpoint.release()
+
+    priced.watching = look
+    ran = priced.run("--max-cost", "0.13")
+    assert ran.code == 0, ran.err
+    assert endpoint.books.most_in_flight == 1
+    assert endpoint.books.keys == ["r1", "big"]
+
+
+def test_a_row_without_a_price_is_not_sent(priced: Job, endpoint: Endpoint) -> None:
+    """It stays without a result, the rest is done, and a table that names it sends it."""
+    priced.write([row("odd", model="mystery", max_tokens=5), *capped(3)])
+    ran = priced.run("--max-cost", "1")
+    assert (ran.code, ran.totals["pending"]) == (4, 1)
+    assert "mystery has no price" in ran.err
+    assert sorted(endpoint.books.keys) == ["r1", "r2", "r3"]
+    table = Path(priced.flags[1])
+    table.write_text(table.read_text() + "[models.mystery]\ninput = 1\noutput = 1\n")
+    assert priced.run("--max-cost", "1").code == 0
+    priced.audit()
+
+
+def test_a_row_of_unknown_length_is_not_sent(priced: Job, endpoint: Endpoint) -> None:
+    """Without max_tokens and without a limit of the model nobody can say what it may cost."""
+    priced.write([row("long", model="cheap"), row("r1", max_tokens=5)])
+    ran = priced.run("--max-cost", "1")
+    assert (ran.code, ran.totals["pending"]) == (4, 1)
+    assert "cheap has no known limit" in ran.err
+    assert endpoint.books.keys == ["r1"]
+
+
+def test_the_models_limit_stands_in_for_max_tokens(priced: Job, endpoint: Endpoint) -> None:
+    """A row without max_tokens reserves the limit that the table names."""
+    priced.write([row(f"r{number}") for number in range(50)])
+    ran = priced.run("--max-cost", "0.12")
+    assert ran.code == 4
+    # 40 tokens at most are 0.04, so the last row to leave did so with that much left.
+    assert Decimal("0.07") < cost_of(endpoint) <= Decimal("0.12")
+
+
+def test_what_was_seen_stands_in_for_a_limit(priced: Job, endpoint: Endpoint) -> None:
+    """On the basis `seen` one row goes alone, and the others by what its answer was."""
+    priced.write([row(f"r{number}", model="cheap") for number in range(50)])
+    alone: list[int] = []
+
+    def first(seen: Seen) -> Say:
+        alone.append(endpoint.books.in_flight)
+        return Say()
+
+    endpoint.always(first)
+    ran = priced.run("--max-cost", "0.04", "--budget-basis", "seen")
+    assert ran.code == 4, ran.err
+    assert alone[0] == 1
+    assert 0 < cost_of(endpoint) / 10 <= Decimal("0.04")
+
+
+@pytest.mark.parametrize("does", [Does.CUT, Does.RESET, Does.HANG])
+def test_an_attempt_of_unknown_usage_counts_whole(
+    priced: Job, endpoint: Endpoint, does: Does
+) -> None:
+    """What was reserved for it stays spent, stands on the line and in the totals, over runs too."""
+    endpoint.on("r1", does, Say())
+    priced.write(capped(1, most=100))
+    ran = priced.run("--max-cost", "1", "--timeout", "0.5")
+    assert ran.code == 0
+    (result,) = priced.results()
+    uncertain = result["batcher"]["uncertain"]
+    # Every byte of the body as a token, what no body shows, and the longest answer.
+    assert Decimal("0.1") < Decimal(uncertain["cost_usd"]) < Decimal("0.11")
+    assert ran.totals["uncertain"] == uncertain == priced.totals()["by_model"]["m"]["uncertain"]
+    priced.write(capped(3, most=100))
+    assert priced.run("--max-cost", "0.2").code == 4, "0.1 of it is gone"
+    assert endpoint.books.attempts == 2
+
+
+def test_attempts_of_unknown_usage_can_use_a_budget_up(priced: Job, endpoint: Endpoint) -> None:
+    """A row is not tried again when that could break the budget."""
+    endpoint.always(Does.RESET)
+    priced.write(capped(1, most=100))
+    ran = priced.run("--max-cost", "0.25")
+    assert (ran.code, ran.totals["pending"]) == (4, 1), ran.err
+    assert endpoint.books.attempts == 2
+    assert Decimal(ran.totals["uncertain"]["cost_usd"]) <= Decimal("0.25")
+
+
+def test_a_refusal_costs_nothing(priced: Job, endpoint: Endpoint) -> None:
+    """What was reserved for a request that was refused is free again."""
+    endpoint.always(refusal(429, "rate_limit_exceeded", retry_after_ms="1"), Say(500), Say())
+    priced.write(capped(3, most=100))
+    ran = priced.run("--max-cost", "0.14")
+    assert ran.code == 0, ran.err
+    priced.audit()
+    assert "uncertain" not in ran.totals
+
+
+def test_an_endpoint_that_counts_more_than_it_can_is_believed(
+    priced: Job, endpoint: Endpoint
+) -> None:
+    """A bound that turns out wrong is widened at once, so that it does no harm later."""
+
+    def dear(seen: Seen) -> Say:
+        answer = json.loads(completion(seen))
+        answer["usage"] = {"prompt_tokens": 10, "completion_tokens": 50, "total_tokens": 60}
+        return Say(body=json.dumps(answer).encode())
+
+    endpoint.always(dear)
+    priced.write(capped(50))
+    ran = priced.run("--max-cost", "0.3", "--concurrency", "1")
+    assert ran.code == 4
+    assert cost_of(endpoint) <= Decimal("0.3")
+
+
+def test_a_kill_leaves_word_of_what_was_in_flight(priced: Job, endpoint: Endpoint) -> None:
+    """It is charged to the budget, told by status and in the totals, apart from what is known."""
+    endpoint.always(Does.WAIT, Say())
+    priced.write(capped(8))
+    flags = ("--max-cost", "0.5", "--concurrency", "4")
+    with priced.process(*flags) as process:
+        endpoint.wait_until(lambda books: books.in_flight == 4)
+        process.signal(signal.SIGKILL)
+        process.wait()
+    endpoint.release()
+    seen = priced.invoke("status", "--json", str(priced.output)).totals["totals"]
+    killed = seen["uncertain"]["killed_runs"]
+    # Four in flight at 0.011 or so, and as many again that might have left.
+    assert Decimal("0.04") < Decimal(killed["cost_usd"]) < Decimal("0.1")
+    assert (seen["cost_usd"], seen["attempts"]) == (None, 0)
+    ran = priced.run("--max-cost", "0.5")
+    assert ran.code == 0
+    assert ran.totals["uncertain"] == {**killed, "killed_runs": killed}
+    priced.write(capped(9))
+    again = priced.run("--max-cost", "0.5")
+    assert again.totals["uncertain"]["killed_runs"] == killed, "kept over a new output"
+    priced.audit(books=False)
+
+
+def test_a_clean_end_leaves_no_lease(priced: Job, endpoint: Endpoint) -> None:
+    """Stopped by a signal or by its budget, a run has written all down: nothing is uncertain."""
+    priced.write(capped(40))
+    assert priced.run("--max-cost", "0.1").code == 4
+    leases = [line for line in lines_of(priced.partial) if line.get("object") == "batch.lease"]
+    assert Decimal(leases[-1]["cost_usd"]) == 0
+    assert any(Decimal(lease["cost_usd"]) > 0 for lease in leases)
+    assert "uncertain" not in priced.invoke("status", "--json", str(priced.output)).totals["totals"]
+
+
+def test_a_lease_stands_before_a_request_leaves(priced: Job, endpoint: Endpoint) -> None:
+    """Whenever a request arrives, the journal on the disk covers all that is in flight."""
+    uncovered: list[Seen] = []
+
+    def look(seen: Seen) -> Say:
+        lines = [json.loads(raw) for raw in priced.partial.read_bytes().split(b"\n")[:-1]]
+        lease = [line for line in lines if line.get("object") == "batch.lease"][-1]
+        least = Decimal("0.005") * endpoint.books.in_flight
+        if Decimal(lease["cost_usd"]) < least:
+            uncovered.append(seen)
+        return Say()
+
+    endpoint.always(look)
+    priced.write(capped(120))
+    assert priced.run("--max-cost", "10").code == 0
+    assert not uncovered
+
+
+def test_without_a_budget_no_lease_is_written(priced: Job, endpoint: Endpoint) -> None:
+    """Who sets no budget pays nothing for there being one: the journal becomes the output."""
+    priced.write(capped(3))
+    assert priced.run().code == 0
+    assert "batch.lease" not in priced.output.read_text()
+    priced.audit()
+
+
+def test_replaced_and_pruned_results_count(priced: Job, endpoint: Endpoint) -> None:
+    """The budget is the job's: what dropped rows and thrown-away results cost is in it."""
+    priced.write(capped(10))
+    assert priced.run().code == 0
+    spent = cost_of(endpoint)
+    priced.write(capped(1, temperature=1))
+    ran = priced.run("--max-cost", str(spent), "--prune", "--resend")
+    assert ran.code == 4
+    assert cost_of(endpoint) == spent
+
+
+def test_what_a_killed_run_may_have_spent_leaves_less(priced: Job, endpoint: Endpoint) -> None:
+    """Over any number of killed runs a budget is never exceeded by the endpoint's own books."""
+    endpoint.always(Does.WAIT)
+    priced.write(capped(200))
+    flags = ("--max-cost", "0.4", "--concurrency", "4")
+    for kills in range(1, 4):
+        with priced.process(*flags) as process:
+            endpoint.wait_until(lambda books, n=kills: books.attempts >= 4 * n)  # type: ignore[misc]
+            process.signal(signal.SIGKILL)
+            process.wait()
+    endpoint.always(Say())
+    ran = priced.run(*flags)
+    assert ran.code == 4
+    # Each of the twelve attempts of dead processes may have cost what it asked for.
+    assert cost_of(endpoint) + 12 * Decimal("0.0051") <= Decimal("0.4")
