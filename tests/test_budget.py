@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 from decimal import Decimal
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import batcher
 from tests.harness import Job, lines_of, row
 from tests.server import Does, Endpoint, Say, Seen, completion, refusal
 
@@ -301,3 +303,18 @@ def test_what_a_killed_run_may_have_spent_leaves_less(priced: Job, endpoint: End
     assert ran.code == 4
     # Each of the twelve attempts of dead processes may have cost what it asked for.
     assert cost_of(endpoint) + 12 * Decimal("0.0051") <= Decimal("0.4")
+
+
+def test_rows_of_a_program_have_a_budget(priced: Job, endpoint: Endpoint) -> None:
+    """`batcher.process` stops at the first row that it can't pay for: others may wait for it."""
+
+    async def main() -> tuple[int, batcher.Totals]:
+        processing = batcher.process(
+            capped(100), base_url=endpoint.url, prices=priced.flags[1], max_cost="0.2"
+        )
+        return len([result async for result in processing]), processing.totals
+
+    count, totals = asyncio.run(main())
+    assert totals.stop_reason == "budget"
+    assert Decimal("0.18") < cost_of(endpoint) == totals.cost_usd <= Decimal("0.2")
+    assert count == endpoint.books.attempts

@@ -41,6 +41,8 @@ class Purse:
         bounds: What attempts can cost.
         journal: Keeps the leases.
         run: Names the run in them.
+        eager: Whether the first row that is laid aside ends the run: the rows that come next may
+            wait for its result.
         wake: Called when a row that waited may go.
     """
 
@@ -51,12 +53,14 @@ class Purse:
         journal: Keeper,
         *,
         run: str,
+        eager: bool = False,
         wake: Callable[[], None] = lambda: None,
     ) -> None:
         self._budget = budget
         self._bounds = bounds
         self._journal = journal
         self._run = run
+        self._eager = eager
         self.wake = wake
         self._waiting: deque[Task] = deque()
         self._waiting_bytes = 0
@@ -126,7 +130,7 @@ class Purse:
         Returns:
             None while there is no reason.
         """
-        over = read_all or self._in_a_row >= _LOOK_AHEAD
+        over = read_all or self._eager or self._in_a_row >= _LOOK_AHEAD
         if not over or not self._laid_aside or self._waiting:
             return None
         return "; ".join(self._reasons())

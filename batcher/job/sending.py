@@ -107,7 +107,13 @@ class Sending:
         purse = None
         if limit != NO_LIMIT:
             spent, ahead = journal.state.ledger.most, min(_MOST_AHEAD, concurrency)
-            purse = Purse(Budget(limit, spent, ahead=ahead), bounds, journal, run=clerk.run)
+            purse = Purse(
+                Budget(limit, spent, ahead=ahead),
+                bounds,
+                journal,
+                run=clerk.run,
+                eager=self._lock is None,
+            )
         policy = RetryPolicy(settings.max_attempts, give_up_after_s=settings.give_up_after_s)
         settler = Settler(
             policy=policy,

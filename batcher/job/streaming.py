@@ -47,8 +47,6 @@ class Streaming:
     ) -> None:
         if settings.rehearse:
             raise UsageError("a job is rehearsed, and this is none: nothing was sent")
-        if settings.max_cost_usd is not None:
-            raise UsageError("max_cost can't be kept yet: nothing was sent; leave it out to run")
         self._sending = Sending(settings, lock=None, watch=watch, switch=switch)
         self._relay = Relay()
         roster = Roster(RowParser.of(settings, self._sending.checker), self._relay.state)
