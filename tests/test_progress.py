@@ -127,6 +127,28 @@ def test_bar_says_it_all() -> None:
         assert part in second
 
 
+def test_cost_so_far_each_and_foreseen() -> None:
+    """Whoever watches sees what it costs, for 1,000 rows and in all, and of which budget."""
+    state = STATE._replace(done=60_000, max_cost_usd=Decimal(5))
+    assert words.cost_parts(state) == ["$1.24 of $5.00", "~$4.96 in all", "$0.0207/1k rows"]
+    assert "~$4.96 in all, $0.0207/1k rows" in words.plain_line(state)
+    second = drawn(state, 160)[1]
+    assert "$1.24 of $5.00 · ~$4.96 in all · $0.0207/1k rows" in second
+    told = words.progress_object(state)
+    assert told["projected_usd"] == "4.9648"
+    assert Decimal(told["cost_per_1000_usd"]) * 60 == pytest.approx(Decimal("1.2412"))
+    spend = state.spend._replace(unpriced=True)
+    assert words.cost_parts(state._replace(spend=spend))[0] == "at least $1.24 of $5.00"
+
+
+def test_nothing_is_foreseen_from_nothing() -> None:
+    """Before the first result, without a size, and once all is done there is no projection."""
+    assert words.cost_parts(STATE._replace(spend=Spend())) == []
+    assert words.cost_parts(STATE._replace(done=0)) == ["$1.24"]
+    assert words.cost_parts(STATE._replace(total=None)) == ["$1.24", "$0.0084/1k rows"]
+    assert words.cost_parts(STATE._replace(done=240_000)) == ["$1.24", "$0.0052/1k rows"]
+
+
 def test_bar_at_60_columns() -> None:
     """On a narrow terminal the rate, the trouble and the time left stay."""
     state = STATE._replace(held_by=Hold.PAUSE, note="429: paused 12 s")
@@ -215,7 +237,7 @@ def test_lines_once_a_minute() -> None:
 def test_a_finished_line_holds_nothing_back() -> None:
     """The last line of a complete run names neither a hold nor a time left."""
     line = words.plain_line(STATE._replace(done=240_000, eta_s=0.0))
-    assert line.endswith("$1.24, 5m 59s elapsed")
+    assert line.endswith("$1.24, $0.0052/1k rows, 5m 59s elapsed")
 
 
 def test_json_lines() -> None:

@@ -1,7 +1,7 @@
 """The bar: two lines on a terminal that say how far, how fast, and what holds the run back.
 
     reviews.jsonl ━━━━━━━━━━━━━━━━╸────────── 62%  148,233/240,000  12 failed
-    412 rows/s · 1.2M tok/min · 64/128 in flight · $1.24 · window full · 5m 59s · 3m 40s left
+    412 rows/s · 64/128 in flight · $1.24 of $5.00 · ~$2.01 in all · window full · 3m 40s left
 
 It is redrawn only when the engine tells, in one write, and never wraps: what does not fit is left
 out, the least needed first. `--progress bar` draws it wherever standard error goes.
@@ -18,9 +18,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from batcher.cli.words import held, rate, rows_done, share
+from batcher.cli.words import cost_parts, held, rate, rows_done, share
 from batcher.records import Hold
-from batcher.words import count, duration, money, short
+from batcher.words import count, duration, short
 
 if TYPE_CHECKING:
     from typing import IO, Self
@@ -128,12 +128,13 @@ def _parts(progress: Progress) -> list[_Part]:
     ]
     if progress.retrying:
         parts.append(_Part(f"{count(progress.retrying)} retrying", 5, "yellow"))
-    if progress.spend.cost_usd is not None:
-        parts.append(_Part(money(progress.spend.cost_usd), 3, "green"))
+    # Of the three, what it has cost is needed most.
+    spares = zip(cost_parts(progress), (3, 8, 10), strict=False)
+    parts += [_Part(text, spare, "green") for text, spare in spares]
     complete = share(progress) == 1
     if trouble or not complete:
         parts.append(_Part(held(progress), 0 if trouble else 6, "yellow" if trouble else ""))
-    parts.append(_Part(duration(progress.elapsed_s), 8, "dim"))
+    parts.append(_Part(duration(progress.elapsed_s), 9, "dim"))
     if progress.eta_s is not None and not complete:
         parts.append(_Part(f"{duration(progress.eta_s)} left", 2, "cyan"))
     return parts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,9 @@ from batcher.cli.inputs import is_job_file, settings_for
 from batcher.cli.options import GroupedCommand, settings_options
 from batcher.cli.streams import standard_output
 from batcher.cli.summary import cost_words, error_words, token_words, uncertain_words
-from batcher.cli.words import plain_line, progress_object
+from batcher.cli.words import per_thousand, plain_line, progress_object
 from batcher.errors import UsageError
-from batcher.words import count, duration, plural
+from batcher.words import count, duration, money, plural
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,7 +71,7 @@ def _lines(status: Status, target: str) -> list[str]:
     if status.progress is not None and status.state == "running":
         lines.append(f"  {plain_line(status.progress)}")
     if status.totals:
-        lines += [f"  {line}" for line in _totals(status.totals)]
+        lines += [f"  {line}" for line in (*_totals(status.totals), *_foreseen(status))]
     if status.state == "stopped":
         lines.append("  to go on, run the same command again")
     return lines
@@ -83,6 +84,21 @@ def _state(status: Status) -> str:
     if status.state == "stopped" and status.stop_reason:
         return f"stopped ({status.stop_reason.replace('_', ' ')})"
     return "no job has written here" if status.state == "none" else status.state
+
+
+def _foreseen(status: Status) -> list[str]:
+    """Say what rows cost on average, and what the whole of an unfinished job would."""
+    totals = status.totals or {}
+    counts, cost = totals.get("request_counts", {}), totals.get("cost_usd")
+    done = counts.get("completed", 0) + counts.get("failed", 0)
+    each = per_thousand(None if cost is None else Decimal(cost), done)
+    if each is None:
+        return []
+    words = f"{money(each)} for 1,000 rows"
+    total = status.progress.total if status.progress is not None else None
+    if status.state == "stopped" and total and total > done:
+        words += f", about {money(each * total / 1000)} for all {count(total)}"
+    return [words]
 
 
 def _totals(totals: Mapping[str, Any]) -> list[str]:

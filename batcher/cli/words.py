@@ -8,17 +8,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from batcher.records import Hold
+from batcher.spend import amount_json, cost_text
 from batcher.words import count, duration, money, plural, short
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from decimal import Decimal
 
     from batcher.records import Progress
 
 __all__ = [
+    "cost_parts",
     "held",
+    "per_thousand",
     "plain_line",
     "progress_object",
+    "projected",
     "rate",
     "rows_done",
     "share",
@@ -63,6 +68,33 @@ def held(progress: Progress) -> str:
     return progress.note or _HELD[progress.held_by]
 
 
+def per_thousand(cost_usd: Decimal | None, done: int) -> Decimal | None:
+    """What a thousand rows have cost on average; None while nothing is known of it."""
+    return cost_usd * 1000 / done if cost_usd is not None and done else None
+
+
+def projected(progress: Progress) -> Decimal | None:
+    """What the job will have cost once it is done, if the rest costs like what is done."""
+    cost, done, total = progress.spend.cost_usd, progress.done, progress.total
+    return cost * total / done if cost is not None and done and total else None
+
+
+def cost_parts(progress: Progress) -> list[str]:
+    """Cost so far, a thousand rows' and the projected total, the most needed first."""
+    cost = progress.spend.cost_usd
+    if cost is None:
+        return []
+    least = "at least " if progress.spend.unpriced else ""
+    limit = progress.max_cost_usd
+    parts = [f"{least}{money(cost)}" + (f" of {money(limit)}" if limit is not None else "")]
+    foreseen, each = projected(progress), per_thousand(cost, progress.done)
+    if foreseen is not None and share(progress) != 1:
+        parts.append(f"~{money(foreseen)} in all")
+    if each is not None:
+        parts.append(f"{money(each)}/1k rows")
+    return parts
+
+
 def plain_line(progress: Progress) -> str:
     """One line for a log."""
     part = share(progress)
@@ -75,8 +107,7 @@ def plain_line(progress: Progress) -> str:
     ]
     if progress.retrying:
         parts.append(f"{count(progress.retrying)} retrying")
-    if progress.spend.cost_usd is not None:
-        parts.append(money(progress.spend.cost_usd))
+    parts += cost_parts(progress)
     if part != 1:
         parts.append(held(progress))
     parts.append(f"{duration(progress.elapsed_s)} elapsed")
@@ -103,7 +134,16 @@ def progress_object(progress: Progress) -> Mapping[str, Any]:
         "note": progress.note,
         "attempts": spend.attempts,
         "total_tokens": spend.usage.total_tokens,
-        "cost_usd": None if spend.cost_usd is None else str(spend.cost_usd),
+        "cost_usd": _text(spend.cost_usd),
+        "cost_per_1000_usd": _text(per_thousand(spend.cost_usd, progress.done)),
+        "projected_usd": _text(projected(progress)),
+        "unpriced": spend.unpriced,
+        "max_cost_usd": _text(progress.max_cost_usd),
+        "uncertain": amount_json(spend.uncertain.plus(progress.killed)),
         "elapsed_s": round(progress.elapsed_s, 3),
         "eta_s": None if progress.eta_s is None else round(progress.eta_s, 1),
     }
+
+
+def _text(amount: Decimal | None) -> str | None:
+    return None if amount is None else cost_text(amount)
