@@ -115,7 +115,7 @@ def _of(name: str) -> str:
 
 def keys_told() -> set[str]:
     """Every name in code quotes in docs/formats.md."""
-    return set(re.findall(r"[`\"]([a-z_]+)[`\"]", FORMATS))
+    return set(re.findall(r"[`\"]([a-z_0-9]+)[`\"]", FORMATS))
 
 
 def test_every_key_of_the_totals_is_documented(job: Job):
