@@ -25,6 +25,11 @@ __all__ = ["Lock", "Paths", "reason", "storage_errors", "sync_folder"]
 _LOOKS: Final = 5
 _LOOK_S: Final = 0.01
 
+# What file systems without hard links say, and Linux's where those of others' files are protected.
+_NO_LINKS: Final = frozenset(
+    {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+)
+
 _COPY_BYTES: Final = 1024 * 1024
 
 
@@ -216,11 +221,17 @@ def usage_errors(what: str) -> Iterator[None]:
 
 
 def _linked(path: Path, name: Path) -> bool:
-    """Give a file a second name, where the file system can."""
+    """Give a file a second name, where the file system can.
+
+    Raises:
+        OSError: It can, but not now.
+    """
     try:
         name.hardlink_to(path)
-    except OSError:
-        return False
+    except OSError as error:
+        if error.errno in _NO_LINKS:
+            return False
+        raise
     return True
 
 
