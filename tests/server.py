@@ -256,7 +256,8 @@ class Endpoint:
     def _say(self, seen: Seen, say: Say) -> web.Response:
         body = completion(seen) if say.body is None else say.body
         self._charge(say.status, body)
-        headers = {"Content-Type": "application/json", "x-request-id": f"req-{seen.key}"}
+        named = " ".join(seen.key.split())
+        headers = {"Content-Type": "application/json", "x-request-id": f"req-{named}"}
         return web.Response(status=say.status, body=body, headers={**headers, **say.headers})
 
     async def _drip(self, request: web.Request, seen: Seen) -> web.StreamResponse:
