@@ -135,6 +135,7 @@ class Journal:
             # Of a publication that was cut short.
             self._paths.scratch.unlink(missing_ok=True)
         self.finished = False
+        self._safe = self._size
         self._keep_room()
         return aside
 
