@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import signal
 from typing import Any
 
@@ -272,16 +274,40 @@ def test_another_jobs_output(job: Job, endpoint: Endpoint, *, finished: bool) ->
     assert endpoint.books.attempts == attempts
 
 
-@pytest.mark.parametrize("content", [b"important notes\n", b'{"a": 1}\n', b"", b"\x00\xff"])
-def test_no_jobs_output(job: Job, endpoint: Endpoint, content: bytes) -> None:
+@pytest.mark.parametrize("suffix", ["", ".partial"])
+@pytest.mark.parametrize(
+    "content", [b"important notes\n", b"notes", b'{"a": 1}\n', b'{"a": 1}\n{"id":"b', b"\x7f\xff"]
+)
+def test_no_jobs_output(job: Job, endpoint: Endpoint, content: bytes, suffix: str) -> None:
     """A file that is no job's output is refused with 2 and left as it is; --fresh sets it aside."""
-    job.output.write_bytes(content)
+    path = job.folder / f"out.jsonl{suffix}"
+    path.write_bytes(content)
     job.write(rows(2))
     ran = job.run()
-    assert (ran.code, job.output.read_bytes()) == (2, content), ran.err
+    assert (ran.code, path.read_bytes()) == (2, content), ran.err
     assert endpoint.books.attempts == 0
     assert job.run("--fresh").code == 0
-    assert (job.folder / "out.jsonl.bak").read_bytes() == content
+    assert (job.folder / f"{path.name}.bak").read_bytes() == content
+    job.audit()
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00\xff"])
+def test_an_empty_output(job: Job, content: bytes) -> None:
+    """An empty output, or one of zeros, is no job's either."""
+    job.output.write_bytes(content)
+    job.write(rows(2))
+    assert job.run().code == 2
+    assert job.output.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "content", [b"", bytes(100), bytes(9) + b'del":"m"', bytes(9) + b"}}\n", b'{"id":"batch_r']
+)
+def test_a_journal_of_which_nothing_is_left(job: Job, content: bytes) -> None:
+    """What a crash of the machine may leave of a first write is a journal without rows."""
+    job.partial.write_bytes(content)
+    job.write(rows(2))
+    assert job.run().code == 0
     job.audit()
 
 
@@ -375,6 +401,24 @@ def test_fresh(job: Job, endpoint: Endpoint) -> None:
     assert endpoint.books.attempts == 8
     job.audit(books=False)
     assert job.totals()["attempts"] == 2
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.EPERM, 0), (errno.ENOSPC, 8), (errno.EIO, 8)])
+def test_fresh_without_links(
+    job: Job, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, number: int, code: int
+) -> None:
+    """Only where a file system knows no links is the old output away until the new one stands."""
+    job.write(rows(2))
+    assert job.run().code == 0
+    before = job.output.read_bytes()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert job.run("--fresh").code == code
+    kept = job.output if code else job.folder / "out.jsonl.bak"
+    assert kept.read_bytes() == before
 
 
 def test_fresh_of_an_unfinished_job(job: Job, endpoint: Endpoint) -> None:

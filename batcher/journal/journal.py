@@ -265,7 +265,8 @@ class Journal:
         if path == self._paths.output:
             ours = scanned.totals is not None and not self.state.foreign
         else:
-            ours = self.state.ours > 0 or ends_like_ours(self._fd, scanned.size)
+            strange = self.state.foreign > self.state.damaged
+            ours = self.state.ours > 0 or (not strange and ends_like_ours(self._fd, scanned.size))
         if not ours:
             raise UsageError(
                 f"{path} was not written by a job like this; --fresh sets it aside and starts over"

@@ -24,6 +24,7 @@ __all__ = [
     "Lease",
     "RetryMark",
     "RunNote",
+    "damaged",
     "encode_lease",
     "encode_run_note",
     "find_ours",
@@ -130,9 +131,7 @@ def encode_lease(lease: Lease) -> bytes:
 def read_line(raw: bytes) -> Kept | RunNote | Lease | RetryMark | None:
     """Read a line, given without its line end; None where it is none of ours, or damaged."""
     head = _HEAD.match(raw)
-    # A crash of the machine may leave zeros in the middle of what was not synced, and so make one
-    # line of the beginning of one and the end of another.
-    if head is None or b"\0" in raw:
+    if head is None or damaged(raw):
         return None
     try:
         if head[1] == b"id" or head[2] == b"batch.attempt":
@@ -145,6 +144,15 @@ def read_line(raw: bytes) -> Kept | RunNote | Lease | RetryMark | None:
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
     return RetryMark() if head[2] == b"batch.retry_failed" else None
+
+
+def damaged(raw: bytes) -> bool:
+    """Whether a crash of the machine has been at a line: it leaves zeros where a write was.
+
+    They may stand in the middle of what was not synced, and so make one line of the beginning of
+    one and the end of another.
+    """
+    return b"\0" in raw
 
 
 def _kept(raw: bytes, head: re.Match[bytes]) -> Kept:

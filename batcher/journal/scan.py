@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from batcher.journal.lines import RunNote, read_line
+from batcher.journal.lines import RunNote, damaged, read_line
 from batcher.journal.state import State
 
 __all__ = ["TOTALS", "ScanHalted", "Scanned", "ends_like_ours", "scan", "whole_line"]
@@ -16,7 +16,7 @@ __all__ = ["TOTALS", "ScanHalted", "Scanned", "ends_like_ours", "scan", "whole_l
 _BLOCK_BYTES: Final = 1024 * 1024
 TOTALS: Final = b'{"object":"batch.totals"'
 
-# How our lines begin. A crash of the machine may leave zeros where a write was.
+# How our lines begin.
 _BEGINNINGS: Final = (b'{"id":"batch_req_', b'{"object":"batch.')
 
 
@@ -77,8 +77,10 @@ def scan(
 def ends_like_ours(fd: int, offset: int) -> bool:
     """Whether what stands from `offset` on, without a line end, may be a torn line of ours."""
     found = os.pread(fd, max(map(len, _BEGINNINGS)), offset)
-    return not found.strip(b"\0") or any(
-        found[: len(each)] == each[: len(found)] for each in _BEGINNINGS
+    return (
+        not found
+        or damaged(found)
+        or any(found[: len(each)] == each[: len(found)] for each in _BEGINNINGS)
     )
 
 

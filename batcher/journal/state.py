@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Self
 
 from batcher.journal.index import DONE, FAILED, NO_OFFSET, PAID, UNNAMED, Index, identity
-from batcher.journal.lines import Kept, Lease, RetryMark, RunNote, read_line
+from batcher.journal.lines import Kept, Lease, RetryMark, RunNote, damaged, read_line
 from batcher.ledger import Ledger
 
 __all__ = ["State"]
@@ -28,6 +28,7 @@ class State:
             published as it is.
         retrying: Whether a `--retry-failed` was begun and has not been published.
         foreign, ours: How many lines were none of ours, and how many were.
+        damaged: How many of the foreign were ours before a crash of the machine.
         in_order: Whether the lines of rows so far are in the order of the source.
         first_started_at, last_finished_at: Of the job's runs, RFC 3339; empty before the first.
         wall_s: How long its runs took.
@@ -39,6 +40,7 @@ class State:
         self.tidy = True
         self.retrying = False
         self.foreign = 0
+        self.damaged = 0
         self.ours = 0
         self.in_order = True
         self.first_started_at = ""
@@ -70,6 +72,7 @@ class State:
             self.begin_retry()
         else:
             self.foreign += 1
+            self.damaged += damaged(raw)
 
     def end_scan(self) -> None:
         """Account for a last run that wrote results but no note of its end: it was killed."""
