@@ -9,8 +9,41 @@ from pathlib import Path
 
 import pytest
 
+from tests.crash.figures import Figures, of_report, table, write_into
 from tests.harness import Job
 from tests.server import Endpoint
+
+_SAFETY = Path(__file__).parents[1] / "docs" / "safety.md"
+_figures = [Figures()]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the long proof write its figures down."""
+    parser.addoption(
+        "--write-figures",
+        action="store_true",
+        help="write the crash proof's figures into docs/safety.md",
+    )
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Gather the figures of the crash proof."""
+    _figures[0] = _figures[0].plus(of_report(report))
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Tell the figures of the crash proof, where any of it ran."""
+    figures = _figures[0]
+    if figures == Figures():
+        return
+    failed = len(terminalreporter.stats.get("failed", ()))
+    terminalreporter.write_sep("-", "crash proof" + (f" ({failed} FAILED)" if failed else ""))
+    for name, count in table(figures):
+        terminalreporter.write_line(f"{name:>40}  {count:,}")
+    if config.getoption("--write-figures") and not failed:
+        write_into(_SAFETY, figures)
 
 
 @pytest.fixture

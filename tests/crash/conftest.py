@@ -1,47 +1,42 @@
-"""The figures of the proof: gathered from every test that ran, told at the end."""
+"""Fixtures of the proof."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import pytest
 
-from tests.crash.job import Figures
+from tests.crash.figures import PROPERTY, Figures
+from tests.crash.job import Job
 
-_TOTAL = pytest.StashKey[Figures]()
+
+class Reckoner:
+    """Adds up what a test counts, also where it fails."""
+
+    def __init__(self) -> None:
+        self._jobs: list[Job] = []
+        self._figures = Figures()
+
+    def watch(self, job: Job) -> Job:
+        """Count what becomes of a job."""
+        self._jobs.append(job)
+        return job
+
+    def count(self, **more: int) -> None:
+        """Count what is no job's."""
+        self._figures = self._figures.plus(Figures(**more))
+
+    def sum(self) -> Figures:
+        """All that was counted."""
+        total = self._figures
+        for job in self._jobs:
+            total = total.plus(job.figures)
+        return total
 
 
 @pytest.fixture
-def reckon(request: pytest.FixtureRequest) -> Callable[[Figures], None]:
-    """Add what a test counted to the figures."""
-    stash = request.config.stash
-
-    def add(figures: Figures) -> None:
-        stash[_TOTAL] = stash.get(_TOTAL, Figures()).plus(figures)
-
-    return add
-
-
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    """Tell the figures; a row lost or doubled, or a hang, would have failed a test."""
-    figures = config.stash.get(_TOTAL, None)
-    if figures is None:
-        return
-    failed = len(terminalreporter.stats.get("failed", ()))
-    terminalreporter.write_sep("-", "crash proof" + (f" ({failed} FAILED)" if failed else ""))
-    for name, count in (
-        ("runs", figures.runs),
-        ("kills survived", figures.kills),
-        ("interrupts obeyed", figures.interrupts),
-        ("faults tried", figures.faults),
-        ("rows", figures.rows),
-        ("requests served", figures.served),
-        ("rows lost", 0),
-        ("rows doubled", 0),
-        ("requests sent again after a kill", figures.sent_again),
-        ("most sent again after one kill", figures.most_again),
-        ("hangs", 0),
-    ):
-        terminalreporter.write_line(f"{name:>34}  {count}")
+def reckon(request: pytest.FixtureRequest) -> Iterator[Reckoner]:
+    """Count towards the figures; they travel with the test's report, from any process."""
+    reckoner = Reckoner()
+    yield reckoner
+    request.node.user_properties.append((PROPERTY, tuple(reckoner.sum())))

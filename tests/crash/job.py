@@ -28,6 +28,7 @@ from batcher.codec import RowParser
 from batcher.records import Row
 from tests.crash.books import Entry, Kept, read
 from tests.crash.endpoint import Endpoint, Served
+from tests.crash.figures import Figures
 
 # A run that takes longer hangs. The longest real wait is a backoff of a few seconds.
 HANG_S = 60.0
@@ -49,30 +50,6 @@ class SourceRow(NamedTuple):
     text: str
     custom_id: str | None
     line: bytes
-
-
-class Figures(NamedTuple):
-    """What a proof counted.
-
-    Attributes:
-        sent_again: Requests whose answers died with a process before they were on the disk, those
-            aside that stood in a tail which the proof itself tore off.
-        most_again: The most of these after one kill.
-    """
-
-    runs: int = 0
-    kills: int = 0
-    interrupts: int = 0
-    faults: int = 0
-    rows: int = 0
-    served: int = 0
-    sent_again: int = 0
-    most_again: int = 0
-
-    def plus(self, other: Figures) -> Figures:
-        """Add up; the most is the most of both."""
-        added = Figures(*map(int.__add__, self, other))
-        return added._replace(most_again=max(self.most_again, other.most_again))
 
 
 def good_row(number: int, *, named: bool = True, version: int = 0) -> SourceRow:
@@ -165,6 +142,7 @@ class Job:
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
+            self._count(hangs=1)
             raise AssertionError(f"hangs; kept in {self.folder}") from None
         self._endpoint.settle()
         self.code, self.said = process.returncode, errors.decode()
@@ -172,7 +150,7 @@ class Job:
         allowed = {self.code if expected is None else expected} if expected != -1 else {0, 3}
         assert killed or self.code in allowed, self.said
         assert "Traceback" not in self.said, self.said
-        self.figures = self.figures.plus(Figures(1, int(killed)))
+        self._count(runs=1, kills=int(killed))
         if strange:
             return self.code
         if "--fresh" in flags and not killed:
@@ -181,8 +159,11 @@ class Job:
             before = Kept({}, None, 0)
         lost = self._check_run(before, killed=killed, resends=resends)
         if "--fresh" not in flags:
-            self.figures = self.figures.plus(Figures(sent_again=lost, most_again=lost))
+            self._count(sent_again=lost, most_again=lost)
         return self.code
+
+    def _count(self, **more: int) -> None:
+        self.figures = self.figures.plus(Figures(**more))
 
     def tear(self, draw: random.Random) -> None:
         """Cut the journal's tail at a random byte, or leave something torn behind it."""
@@ -285,6 +266,7 @@ class Job:
         if not resends:
             open_groups = self._open_groups(before)
             again = [group for group in served if group not in open_groups]
+            self._count(doubled=len(again))
             assert not again, f"sent again though their results stand: {again}"
         lost = 0
         count = sum(each.attempts for each in served.values())
@@ -294,7 +276,7 @@ class Job:
             assert all(map(int.__le__, kept, due)), f"{group}: {kept} kept of {due}"
             assert killed or kept == due, f"{group}: {kept} kept of {due}"
             lost += self._lose(group, due, kept)
-        self.figures = self.figures.plus(Figures(served=count))
+        self._count(served=count)
         return lost
 
     def _open_groups(self, before: Kept) -> set[str]:
@@ -314,6 +296,8 @@ class Job:
         return found
 
     def _check_lines(self, kept: Kept) -> None:
+        done = sum(entry.terminal for entry in kept.entries.values())
+        self._count(lost=max(0, len(self.rows) - done), doubled=max(0, kept.lines - len(self.rows)))
         assert kept.lines == len(kept.entries) == len(self.rows), "a line for each row, once"
         by_line = {entry.ours["row"]: entry for entry in kept.entries.values()}
         names = {entry.fields["custom_id"] for entry in kept.entries.values()}

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -14,11 +14,10 @@ from typing import BinaryIO
 import pytest
 
 from tests.crash.books import read
+from tests.crash.conftest import Reckoner
 from tests.crash.endpoint import Endpoint
-from tests.crash.job import CONCURRENCY, HANG_S, Figures, Job, good_row
+from tests.crash.job import CONCURRENCY, HANG_S, Job, good_row
 from tests.harness import wait_for
-
-Reckon = Callable[[Figures], None]
 
 # Processes by the dozen take their time; the first of the tests stand for all in the quick suite.
 slow = pytest.mark.crash
@@ -34,13 +33,13 @@ def endpoint() -> Iterator[Endpoint]:
 
 
 @pytest.fixture
-def job(tmp_path: Path, endpoint: Endpoint, reckon: Reckon) -> Iterator[Job]:
+def job(tmp_path: Path, endpoint: Endpoint, reckon: Reckoner) -> Job:
     """A job of 60 rows at that endpoint."""
-    job = Job(tmp_path, endpoint)
+    job = reckon.watch(Job(tmp_path, endpoint))
+    reckon.count(faults=1)
     job.write_source([good_row(number) for number in range(60)])
     endpoint.begin_run()
-    yield job
-    reckon(job.figures._replace(faults=1))
+    return job
 
 
 @pytest.fixture
@@ -68,11 +67,12 @@ def _fill(folder: Path) -> Path:
 
 @as_root
 def test_the_disk_fills_up(
-    tmp_path: Path, small_disk: Path, endpoint: Endpoint, reckon: Reckon
+    tmp_path: Path, small_disk: Path, endpoint: Endpoint, reckon: Reckoner
 ) -> None:
     """A disk that fills up has all that was served, and the job goes on once it is mended."""
     endpoint.padding = 40_000
-    job = Job(tmp_path, endpoint)
+    job = reckon.watch(Job(tmp_path, endpoint))
+    reckon.count(faults=1)
     job.output = small_disk / "out.jsonl"
     job.partial = small_disk / "out.jsonl.partial"
     job.write_source([good_row(number) for number in range(400)])
@@ -88,16 +88,16 @@ def test_the_disk_fills_up(
     filler.unlink()
     endpoint.padding = 0
     job.complete()
-    reckon(job.figures._replace(faults=1))
 
 
 @slow
 @as_root
 def test_a_full_disk_from_the_start(
-    tmp_path: Path, small_disk: Path, endpoint: Endpoint, reckon: Reckon
+    tmp_path: Path, small_disk: Path, endpoint: Endpoint, reckon: Reckoner
 ) -> None:
     """On a disk that is full already nothing is sent."""
-    job = Job(tmp_path, endpoint)
+    job = reckon.watch(Job(tmp_path, endpoint))
+    reckon.count(faults=1)
     job.output = small_disk / "out.jsonl"
     job.partial = small_disk / "out.jsonl.partial"
     job.write_source([good_row(1)])
@@ -105,16 +105,16 @@ def test_a_full_disk_from_the_start(
     job.run(expected=8)
     assert endpoint.seen == 0
     assert "full" in job.said
-    reckon(job.figures._replace(faults=1))
 
 
 @slow
 @as_root
 def test_a_read_only_file_system(
-    tmp_path: Path, small_disk: Path, endpoint: Endpoint, reckon: Reckon
+    tmp_path: Path, small_disk: Path, endpoint: Endpoint, reckon: Reckoner
 ) -> None:
     """Where no file can be made, nothing is sent, and the message names the file."""
-    job = Job(tmp_path, endpoint)
+    job = reckon.watch(Job(tmp_path, endpoint))
+    reckon.count(faults=1)
     job.output = small_disk / "out.jsonl"
     job.partial = small_disk / "out.jsonl.partial"
     job.write_source([good_row(1)])
@@ -123,7 +123,6 @@ def test_a_read_only_file_system(
     assert endpoint.seen == 0
     assert str(small_disk) in job.said
     assert "Read-only" in job.said
-    reckon(job.figures._replace(faults=1))
 
 
 @slow

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.crash.conftest import Reckoner
 from tests.crash.endpoint import Endpoint
-from tests.crash.job import Figures, Job, Kill, SourceRow, bad_row, good_row
-
-Reckon = Callable[[Figures], None]
+from tests.crash.job import Job, Kill, SourceRow, bad_row, good_row
 
 
 def _mixed(count: int) -> list[SourceRow]:
@@ -22,15 +20,14 @@ def _mixed(count: int) -> list[SourceRow]:
     return rows
 
 
-def test_a_dozen_kills(tmp_path: Path, reckon: Reckon) -> None:
+def test_a_dozen_kills(tmp_path: Path, reckon: Reckoner) -> None:
     """A job that is killed and torn a dozen times ends with each row once and the right bill."""
     draw = random.Random(7)
     with Endpoint(latency_s=0.05) as endpoint:
-        job = Job(tmp_path, endpoint)
+        job = reckon.watch(Job(tmp_path, endpoint))
         job.write_source(_mixed(100))
         job.attack(draw, 12)
         job.complete()
-    reckon(job.figures)
 
 
 @pytest.mark.crash
@@ -44,43 +41,41 @@ def test_a_dozen_kills(tmp_path: Path, reckon: Reckon) -> None:
         pytest.param(("--strict", "--limit", "10000"), id="limit"),
     ],
 )
-def test_first_runs(tmp_path: Path, reckon: Reckon, flags: tuple[str, ...], seed: int) -> None:
+def test_first_runs(tmp_path: Path, reckon: Reckoner, flags: tuple[str, ...], seed: int) -> None:
     """Killed while reading, sending, writing and publishing, a job still ends whole."""
     draw = random.Random(seed)
     rows = _mixed(200)
     if "--strict" in flags:
         rows = [row for row in rows if row.text]
     with Endpoint(latency_s=0.08) as endpoint:
-        job = Job(tmp_path, endpoint, *flags)
+        job = reckon.watch(Job(tmp_path, endpoint, *flags))
         job.write_source(rows)
         job.attack(draw, 12)
         job.complete()
-    reckon(job.figures)
 
 
 @pytest.mark.crash
 @pytest.mark.parametrize("seed", range(3))
-def test_retry_failed(tmp_path: Path, reckon: Reckon, seed: int) -> None:
+def test_retry_failed(tmp_path: Path, reckon: Reckoner, seed: int) -> None:
     """Killed while failed rows are sent again, each of them is still sent and counted once."""
     draw = random.Random(seed)
     with Endpoint(latency_s=0.05) as endpoint:
-        job = Job(tmp_path, endpoint)
+        job = reckon.watch(Job(tmp_path, endpoint))
         job.write_source(_mixed(800))
         job.complete()
         endpoint.healed = True
         endpoint.latency_s = 0.5
         job.attack(draw, 8, "--retry-failed", resends=True)
         job.complete("--retry-failed", resends=True)
-    reckon(job.figures)
 
 
 @pytest.mark.crash
 @pytest.mark.parametrize("seed", range(3))
-def test_a_source_that_grew_and_changed(tmp_path: Path, reckon: Reckon, seed: int) -> None:
+def test_a_source_that_grew_and_changed(tmp_path: Path, reckon: Reckoner, seed: int) -> None:
     """Killed while added and changed rows are sent, the new output holds all and the latest."""
     draw = random.Random(seed)
     with Endpoint(latency_s=0.05) as endpoint:
-        job = Job(tmp_path, endpoint)
+        job = reckon.watch(Job(tmp_path, endpoint))
         rows = _mixed(200)
         job.write_source(rows)
         job.complete()
@@ -91,16 +86,15 @@ def test_a_source_that_grew_and_changed(tmp_path: Path, reckon: Reckon, seed: in
         job.write_source([good_row(10_000 + n, named=n % 2 == 0) for n in range(150)] + changed)
         job.attack(draw, 10)
         job.complete()
-    reckon(job.figures)
 
 
 @pytest.mark.crash
 @pytest.mark.parametrize("seed", range(2))
-def test_fresh(tmp_path: Path, reckon: Reckon, seed: int) -> None:
+def test_fresh(tmp_path: Path, reckon: Reckoner, seed: int) -> None:
     """Killed while it starts over, a job keeps what was there, byte for byte."""
     draw = random.Random(seed)
     with Endpoint(latency_s=0.05) as endpoint:
-        job = Job(tmp_path, endpoint)
+        job = reckon.watch(Job(tmp_path, endpoint))
         job.write_source(_mixed(200))
         job.complete()
         before = job.output.read_bytes()
@@ -110,4 +104,3 @@ def test_fresh(tmp_path: Path, reckon: Reckon, seed: int) -> None:
         job.complete(resends=True)
         kept = [path.read_bytes() for path in tmp_path.glob("*.bak*")]
     assert before in kept
-    reckon(job.figures)
