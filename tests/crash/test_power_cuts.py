@@ -128,10 +128,10 @@ class Machine(RuleBasedStateMachine):
         """What is queued is put on the disk."""
         self._under(calls, fault, seed, self._commit)
 
-    @precondition(lambda self: not self.left)
     @rule(calls=cuts, fault=faults, seed=seeds, ordered=st.booleans())
     def publish(self, calls: int, fault: int, seed: int, *, ordered: bool) -> None:
-        """The job is complete, and its output takes its place."""
+        """The last rows have their results, and the output takes its place."""
+        self._answer_all()
         if not self.journal.finished:
             self._under(calls, fault, seed, lambda: self._publish(ordered=ordered))
 
@@ -273,7 +273,7 @@ class Machine(RuleBasedStateMachine):
             if member.changed:
                 self.journal.state.reopen(member.entry)
             if member.paid:
-                task.spend = self.clerk.earlier(member)
+                task.spend, _ = self.clerk.earlier(member)
             self.left[name] = task
 
     def _check_state(self, *, fresh: bool) -> None:
@@ -342,10 +342,13 @@ class Machine(RuleBasedStateMachine):
 
     def _finish(self) -> None:
         with self.disk.spinning():
-            while self.left:
-                self.answer(0, failed=False)
+            self._answer_all()
             if not self.journal.finished:
                 self._publish(ordered=True)
+
+    def _answer_all(self) -> None:
+        while self.left:
+            self.answer(0, failed=False)
 
     def _await(self, work: Callable[[], Awaitable[Any]]) -> None:
         async def wait() -> None:
