@@ -45,6 +45,7 @@ from tests.crash.conftest import Reckoner
 from tests.crash.disk import Disk, PowerCutError
 
 if TYPE_CHECKING:
+    from batcher.budget import Bounds
     from batcher.governor import Lane
 
 MOMENT = "2026-11-24T00:00:00.000Z"
@@ -248,7 +249,9 @@ class Machine(RuleBasedStateMachine):
             roster.enter(Line(number, _line(name, version)))
             for number, (name, version) in enumerate(self.versions.items(), 1)
         ]
-        self.clerk = Clerk(journal, endpoint="e", price=lambda *_: None)
+        self.clerk = Clerk(
+            journal, endpoint="e", price=lambda *_: None, bounds=cast("Bounds", None)
+        )
         if journal.finished and all(member.standing for member in members):
             return
         journal.begin()
@@ -273,7 +276,7 @@ class Machine(RuleBasedStateMachine):
             if member.changed:
                 self.journal.state.reopen(member.entry)
             if member.paid:
-                task.spend, _ = self.clerk.earlier(member)
+                task.spend = self.clerk.earlier(member)[0]
             self.left[name] = task
 
     def _check_state(self, *, fresh: bool) -> None:
