@@ -1,14 +1,21 @@
-"""`batcher check`: looks a whole source over, against no output, and sends nothing."""
+"""`batcher check`: looks a source over and sends nothing; says what it would take, if asked."""
 
 from __future__ import annotations
 
+import os
+import time
 from typing import NamedTuple
 
+from batcher.budget import Forecast, Forecaster
 from batcher.checks import Checker
 from batcher.codec import RowParser
+from batcher.endpoints import find
 from batcher.engine.plan import make_plan
 from batcher.engine.roster import Roster
-from batcher.journal import State
+from batcher.journal import Paths, State
+from batcher.journal.files import usage_errors
+from batcher.journal.scan import scan, whole_line
+from batcher.pricing import load_pricer
 from batcher.records import BadRow
 from batcher.settings import Settings
 from batcher.source import Source
@@ -23,24 +30,61 @@ class CheckReport(NamedTuple):
         rows: All rows, good and bad.
         bad_rows: How many of them can't be sent.
         first_bad: The first of these.
+        forecast: What the rows that are left will take; None unless asked.
     """
 
     rows: int
     bad_rows: int
     first_bad: list[BadRow]
+    forecast: Forecast | None = None
 
 
 def check(settings: Settings) -> CheckReport:
     """Look over every row of the source of `settings`.
 
+    With `settings.cost` it is held against the output, where that is named and stands there, for
+    what is left of the job.
+
     Raises:
-        UsageError: The source can't be opened, or the job's template does not parse.
+        UsageError: The source can't be opened, the job's template does not parse, or the output
+            can't be read.
         StorageError: The source can't be read on.
     """
+    state, forecaster = State.empty(), None
+    if settings.cost:
+        known = find(settings.endpoint)
+        pricer = load_pricer(settings.prices, provider=known.provider if known else None)
+        forecaster = Forecaster(pricer, time.time())
+        state = _state_of(Paths(settings.output)) if settings.output.name else state
     source = Source(settings.source, form=settings.source_format, limit=settings.limit)
     try:
-        roster = Roster(RowParser.of(settings, Checker()), State.empty())
-        plan = make_plan(source, roster, stopped=lambda: False)
+        roster = Roster(RowParser.of(settings, Checker()), state)
+        visit = None if forecaster is None else forecaster.add
+        plan = make_plan(source, roster, stopped=lambda: False, visit=visit)
     finally:
         source.close()
-    return CheckReport(plan.total, plan.bad, plan.bad_rows)
+    forecast = None
+    if forecaster is not None:
+        ledger = state.ledger
+        forecast = forecaster.forecast(
+            rpm=settings.rpm,
+            tpm=settings.tpm,
+            spent_usd=ledger.spend.cost_usd,
+            done=ledger.completed + ledger.failed,
+        )
+    return CheckReport(plan.total, plan.bad, plan.bad_rows, forecast)
+
+
+def _state_of(paths: Paths) -> State:
+    """Read what an output's job has done, without disturbing who writes it."""
+    path = paths.partial if paths.partial.exists() else paths.output
+    if not path.exists():
+        return State.empty()
+    with usage_errors(f"{path} can't be read"):
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            state = State(lambda offset: whole_line(fd, offset))
+            scan(fd, state, published=path == paths.output)
+        finally:
+            os.close(fd)
+    return state

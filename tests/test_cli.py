@@ -56,6 +56,7 @@ class Report(NamedTuple):
     rows: int = 3
     bad_rows: int = 0
     first_bad: tuple[BadRow, ...] = ()
+    forecast: None = None
 
 
 class Standing(NamedTuple):

@@ -5,5 +5,16 @@ Pure: the engine's `purse` asks, tells what became of each attempt, and keeps wo
 
 from batcher.budget.account import NO_LIMIT, Budget, Fit, Limit
 from batcher.budget.bounds import Bound, Bounds, Unbounded
+from batcher.budget.forecast import Forecast, Forecaster
 
-__all__ = ["NO_LIMIT", "Bound", "Bounds", "Budget", "Fit", "Limit", "Unbounded"]
+__all__ = [
+    "NO_LIMIT",
+    "Bound",
+    "Bounds",
+    "Budget",
+    "Fit",
+    "Forecast",
+    "Forecaster",
+    "Limit",
+    "Unbounded",
+]

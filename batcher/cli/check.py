@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batcher.cli.faults import EXIT_USAGE
+from batcher.cli.forecast import forecast_lines, forecast_object
 from batcher.cli.inputs import settings_for
 from batcher.cli.options import GroupedCommand, settings_options
 from batcher.cli.streams import standard_output
@@ -30,6 +31,7 @@ def command(target: str, **flags: Any) -> int:
     """Check every row of a source; send nothing.
 
     Exits with 0 when every row can be sent, with 2 when one can't. Needs no endpoint and no key.
+    With --cost, says what the rows that are left will take; --output names what is done already.
     """
     settings = settings_for(target, flags, sending=False)
     from batcher.check import check
@@ -44,15 +46,25 @@ def command(target: str, **flags: Any) -> int:
 
 
 def _as_object(report: CheckReport) -> dict[str, Any]:
-    return {
+    fields: dict[str, Any] = {
         "object": "batch.check",
         "rows": report.rows,
         "bad_rows": report.bad_rows,
         "first_bad": [row._asdict() for row in report.first_bad],
     }
+    if report.forecast is not None:
+        fields["cost"] = forecast_object(report.forecast)
+    return fields
 
 
 def _lines(report: CheckReport) -> list[str]:
+    lines = _row_lines(report)
+    if report.forecast is not None:
+        lines += [f"  {line}" for line in forecast_lines(report.forecast)]
+    return lines
+
+
+def _row_lines(report: CheckReport) -> list[str]:
     if not report.bad_rows:
         return [f"{plural(report.rows, 'row')}, every one can be sent"]
     shown = report.first_bad[:_SHOWN]

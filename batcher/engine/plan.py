@@ -15,7 +15,7 @@ from batcher.engine.roster import Roster
 from batcher.errors import UsageError
 from batcher.journal import State
 from batcher.journal.index import DONE, PAID, SEEN
-from batcher.records import BadRow
+from batcher.records import BadRow, Row
 from batcher.source import Source
 
 __all__ = ["Plan", "make_plan", "require_same_job"]
@@ -58,8 +58,18 @@ class Plan:
             raise UsageError(f"{self.bad} rows can't be sent, so nothing was:{shown}")
 
 
-def make_plan(source: Source, roster: Roster, *, stopped: Callable[[], bool]) -> Plan:
+def make_plan(
+    source: Source,
+    roster: Roster,
+    *,
+    stopped: Callable[[], bool],
+    visit: Callable[[Row], None] | None = None,
+) -> Plan:
     """Read the whole source. Blocks; a stop leaves it half done.
+
+    Args:
+        stopped: Asked for every block.
+        visit: Shown every row that is left.
 
     Raises:
         StorageError: The source can't be read on.
@@ -82,6 +92,8 @@ def make_plan(source: Source, roster: Roster, *, stopped: Callable[[], bool]) ->
                 plan.lines.append(line.number)
                 plan.entries.append(member.entry)
                 plan.unnamed.append(member.unnamed)
+                if visit is not None and isinstance(member.row, Row):
+                    visit(member.row)
     return plan
 
 

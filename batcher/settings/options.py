@@ -48,7 +48,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "output", PATH, "Where the finished results go", _ROWS,
-        otherwise="none: it must be said", short="-o",
+        otherwise="none: it must be said", short="-o", commands=("run", "check"),
     ),
     Option(
         "url", ROW_PATH, "The path of rows that name none", _ROWS, on_command_line=False,
@@ -85,6 +85,7 @@ OPTIONS: tuple[Option, ...] = (
         "base_url", TEXT._replace(metavar="URL"),
         "An SDK base URL, or a named endpoint such as sandbox, local, openai or yunwu",
         _WHERE, otherwise="OPENAI_BASE_URL, else an error that says how",
+        commands=("run", "check"),
     ),
     Option(
         "api_key_env", VARIABLE, "The environment variable that holds the key",
@@ -130,11 +131,11 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "rpm", RATE, "Most requests a minute",
-        _PACE, otherwise="learned from headers where sent",
+        _PACE, otherwise="learned from headers where sent", commands=("run", "check"),
     ),
     Option(
         "tpm", RATE, "Most tokens a minute",
-        _PACE, otherwise="learned from headers where sent",
+        _PACE, otherwise="learned from headers where sent", commands=("run", "check"),
     ),
     Option("max_attempts", whole(1), "Most attempts of a row, for its own failures", _PACE),
     Option(
@@ -177,6 +178,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "prices", PRICES,
         "A price table; list prices by model name on any host; or none", _STOP,
+        commands=("run", "check"),
     ),
     Option("retry_failed", BOOLEAN, "Send the rows again that had failed", _AGAIN),
     Option("resend", BOOLEAN, "Send changed rows again, however many they are", _AGAIN),
@@ -192,6 +194,10 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "progress", choice("auto", "bar", "json", "none"),
         "On standard error: auto is a bar on a terminal, a line a minute elsewhere", _SHOW,
+    ),
+    Option(
+        "cost", BOOLEAN, "With check: foresee tokens, cost and time of the rows that are left",
+        _SHOW, commands=("check",),
     ),
     Option(
         "json", BOOLEAN, "Write the totals, or the answer, to standard output as a line of JSON",

@@ -87,3 +87,4 @@ class Settings:
     handlers: Mapping[str, Any] = field(default_factory=dict, repr=False)
     progress: str = "auto"
     json: bool = False
+    cost: bool = False
