@@ -27,6 +27,7 @@ __all__ = [
     "Family",
     "embedded_error",
     "family_of",
+    "has_choices",
     "missing_part",
     "plain_usage_of",
     "read_usage",
@@ -107,6 +108,11 @@ def plain_usage_of(answer: Any) -> Usage | None:
         return plain_usage(answer["usage"])
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
+
+
+def has_choices(path: str) -> bool:
+    """Whether the family at `path` gives as many choices as `n` asks for."""
+    return family_of(path) in (_CHAT, _COMPLETIONS)
 
 
 def read_usage(answer: object, family: Family) -> Usage | None:

@@ -73,7 +73,9 @@ class Result:
         body: That answer's JSON; None when there was none.
         tool_calls: The calls in it, in order.
         answer: The parsed answer, where the row asked for JSON; else None.
-        label: The label that the job's `[answer]` found; else None.
+        label: The label that the job's `[answer]` found, of several choices the one that most have;
+            else None.
+        votes: Of several choices: each label and how many have it, the most frequent first.
         truncated: Whether the text was cut off at its token limit.
         input: The fields that the job carries over.
         attempts: Requests that were sent for this row in this job.
@@ -99,6 +101,7 @@ class Result:
     tool_calls: tuple[ToolCall, ...] = field(repr=False)
     answer: Any = field(repr=False)
     label: Any = field(repr=False)
+    votes: tuple[tuple[Any, int], ...] = field(repr=False)
     truncated: bool
     input: Mapping[str, Any] = field(repr=False)
     attempts: int
@@ -145,6 +148,7 @@ class Result:
             tool_calls=tuple(map(ToolCall.from_json, ours.get("tool_calls", ()))),
             answer=ours.get("answer"),
             label=ours.get("label"),
+            votes=tuple((vote["label"], vote["count"]) for vote in ours.get("votes", ())),
             truncated=ours.get("truncated", False),
             input=ours.get("input", _NOTHING),
             attempts=spend.attempts,

@@ -51,7 +51,8 @@ class Checked(NamedTuple):
             and in a repair, never in a log.
         extra: Keys for the result's `batcher` object, as JSON object text without braces; or empty.
             `tool_calls`; `answer` and `label`, or with several choices `answers`, a list of
-            `{"choice", "answer", "label"}`; `truncated` and `lenient` where true.
+            `{"choice", "answer", "label"}`, and where they have labels `label`, the one that most
+            have, with `votes` and `disagreement`; `truncated` and `lenient` where true.
         choice: Place, in the answer's list, of the first choice at fault; 0 when none is.
     """
 
@@ -89,6 +90,7 @@ class Findings:
         self._complaints: list[str] = []
         self._calls: list[bytes] = []
         self._answers: list[bytes] = []
+        self._votes: dict[bytes, int] = {}
 
     def begin(self, place: int, number: int) -> None:
         """Turn to the choice at `place` of several, which calls itself `number`."""
@@ -99,6 +101,8 @@ class Findings:
 
     def end(self) -> None:
         """Close the present choice of several: list its answer."""
+        if self.label:
+            self._votes[self.label] = self._votes.get(self.label, 0) + 1
         if self.answer or self.label:
             self._answers.append(b"{%b}" % b",".join([self._of_choice[1:], *self._answer_parts()]))
 
@@ -126,6 +130,8 @@ class Findings:
             parts.append(b'"tool_calls":[%b]' % b",".join(self._calls))
         if self._answers:
             parts.append(b'"answers":[%b]' % b",".join(self._answers))
+            if self._votes and not self._errors:
+                parts.append(_majority(self._votes))
         elif (self.answer or self.label) and not self._several:
             parts.extend(self._answer_parts())
         if self.truncated:
@@ -147,3 +153,12 @@ class Findings:
         if self.label:
             parts.append(b'"label":' + self.label)
         return parts
+
+
+def _majority(votes: dict[bytes, int]) -> bytes:
+    """Write the label that most choices have (of a tie the first one's), and how they voted."""
+    ranked = sorted(votes.items(), key=lambda vote: -vote[1])
+    label, most = ranked[0]
+    listed = b",".join(b'{"label":%b,"count":%d}' % vote for vote in ranked)
+    apart = 1 - most / sum(votes.values())
+    return b'"label":%b,"votes":[%b],"disagreement":%.3f' % (label, listed, apart)

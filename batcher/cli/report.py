@@ -86,6 +86,16 @@ _FILE_COLUMNS = 200
 @click.option("--budget", metavar="USD", help="Draw what may be spent beside what was.")
 @click.option("--title", default="Cost report", show_default=True, help="What the page is called.")
 @click.option(
+    "--labels",
+    is_flag=True,
+    help="Say what the labels are instead: how often each, how they agree, what to look at.",
+)
+@click.option(
+    "--gold",
+    metavar="FIELD",
+    help="With --labels: the carried field with the known label. [default: the job file's]",
+)
+@click.option(
     "--to",
     "form",
     type=click.Choice(_FORMS),
@@ -100,6 +110,10 @@ def command(targets: tuple[str, ...], **given: Any) -> int:
     globs. Exits with 2 when a line can't be read, with 3 when the invoice says something else.
     """
     form = _form(given["form"], given["output"], as_json=given["as_json"])
+    if given["labels"] or given["gold"]:
+        from batcher.cli.labels import labels_report
+
+        return labels_report(targets, given, form=form)
     report = _report(targets, given, is_page=form == "html")
     _write(report, form, given["output"])
     broken = report.gathered.broken

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol, Self
 
 import orjson
 
-from batcher.answers import Family, family_of
+from batcher.answers import Family, family_of, has_choices
 from batcher.checks import CLAIM_FIELDS, Checker
 from batcher.codec.validity import StreamError, check_body
 from batcher.records import BadRow, Row, RowError
@@ -60,6 +60,7 @@ class RowParser:
         render: The job's template, which makes every row data; or None.
         id_field: The data field that names the row.
         carry: Fields copied into the result.
+        votes: How many choices are asked for where the row does not say, 1 for no more than one.
         fault: Says why the answers to a row with these claims could never be checked.
     """
 
@@ -71,6 +72,7 @@ class RowParser:
         render: Renderer | None = None,
         id_field: str | None = None,
         carry: tuple[str, ...] = (),
+        votes: int = 1,
         fault: Callable[[Mapping[str, Any]], RowError | None] | None = None,
     ) -> None:
         self._url = url
@@ -78,6 +80,7 @@ class RowParser:
         self._render = render
         self._id_field = id_field or "custom_id"
         self._carry = carry
+        self._votes = votes
         self._fault = fault
         self._claims_known: dict[bytes, tuple[Mapping[str, Any], RowError | None]] = {}
 
@@ -94,6 +97,7 @@ class RowParser:
             render=None if settings.template is None else Template(settings.template),
             id_field=settings.id_field,
             carry=settings.carry,
+            votes=settings.answer.get("votes", 1),
             fault=checker.fault if settings.check_answers else None,
         )
 
@@ -162,7 +166,11 @@ class RowParser:
         else:
             body = fields
             body.pop("custom_id", None)
-        return path, {**self._defaults, **body} if self._defaults else body
+        if self._defaults:
+            body = {**self._defaults, **body}
+        if self._votes > 1 and "n" not in body and has_choices(path):
+            body = {**body, "n": self._votes}
+        return path, body
 
     def _claims(self, body: Mapping[str, Any]) -> tuple[Mapping[str, Any] | None, RowError | None]:
         """Take what a body claims of its answer, and why that could never be checked."""

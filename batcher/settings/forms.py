@@ -17,6 +17,7 @@ from batcher.settings.values import Kind, UnfitError, plain_number
 __all__ = [
     "HEADERS",
     "HEADER_NAME",
+    "LABELS",
     "PATH",
     "POINTER",
     "PRICES",
@@ -149,6 +150,21 @@ TEXTS = Kind(
 
 # What a JSON number can be for every parser: beyond it, they disagree.
 _MAX_INTEGER = 2**63 - 1
+
+
+def _labels(value: object) -> tuple[str | int, ...]:
+    if isinstance(value, str) or not isinstance(value, Sequence) or not value:
+        raise UnfitError
+    return tuple(label if isinstance(label, int) else _string(label) for label in value)
+
+
+LABELS = Kind(
+    "",
+    "an array of labels: texts, whole numbers, true or false",
+    lambda _: _labels(()),
+    _labels,
+    {"type": "array", "minItems": 1, "items": {"type": ["string", "integer", "boolean"]}},
+)
 
 
 def _json(value: object) -> object:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from batcher.settings.forms import (
     HEADER_NAME,
     HEADERS,
+    LABELS,
     PATH,
     POINTER,
     PRICES,
@@ -233,8 +234,12 @@ OPTIONS: tuple[Option, ...] = (
         _ANSWER, otherwise="none", section="answer", on_command_line=False,
     ),
     Option(
-        "labels", TEXTS, "The labels that an answer may give",
+        "labels", LABELS, "The labels that an answer may give",
         _ANSWER, otherwise="any", section="answer", on_command_line=False,
+    ),
+    Option(
+        "votes", whole(1), "How many answers are asked of each row; the majority's label counts",
+        _ANSWER, otherwise="1, or the row's own n", section="answer", on_command_line=False,
     ),
     Option(
         "python", PATH, "A Python file with a function for each tool: it is run",

@@ -116,6 +116,10 @@ def _check_together(settings: Settings) -> None:
         )
     if settings.template is None and (settings.id_field or settings.carry):
         raise UsageError("id_field and carry need a template: [request]")
+    if settings.answer.get("votes", 1) > 1 and settings.answer.keys().isdisjoint(
+        {"label", "labels"}
+    ):
+        raise UsageError("answer.votes needs labels to vote for: answer.labels or answer.label")
     if "gold" in settings.answer and settings.answer["gold"] not in settings.carry:
         raise UsageError("answer.gold must be one of the fields that carry names")
     if not settings.check_answers and (settings.handlers or settings.on_invalid != "fail"):

@@ -14,7 +14,7 @@ from batcher.words import money, plural, short
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["as_markdown", "as_table", "headline", "sheet_of"]
+__all__ = ["as_markdown", "as_table", "escaped", "headline", "line_of", "sheet_of"]
 
 # What a narrow terminal goes without, the first to go first. Texts are folded to this width.
 _LEAST_FIRST = ("p99", "reasoning", "cached", "Rate", "per success", "Attempts", "p95", "Wasted",
@@ -74,9 +74,9 @@ def as_markdown(report: Report) -> str:
     """Write a Markdown table, with the headline before it and the notes after it."""
     sheet = sheet_of(report)
     marks = [":--" if place in sheet.texts else "--:" for place in range(len(sheet.headings))]
-    lines = [headline(report), "", _line(sheet.headings), _line(marks)]
-    lines += [_line([_escaped(each) for each in row]) for row in sheet.rows]
-    notes = [f"- {_escaped(note)}" for note in report.notes()]
+    lines = [headline(report), "", line_of(sheet.headings), line_of(marks)]
+    lines += [line_of([escaped(each) for each in row]) for row in sheet.rows]
+    notes = [f"- {escaped(note)}" for note in report.notes()]
     return "\n".join([*lines, *(["", *notes] if notes else [])]) + "\n"
 
 
@@ -104,10 +104,12 @@ def _without(row: list[str], place: int) -> list[str]:
     return row[:place] + row[place + 1 :]
 
 
-def _line(cells: list[str]) -> str:
+def line_of(cells: list[str]) -> str:
+    """Write a row of a Markdown table."""
     return f"| {' | '.join(cells)} |"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """Write a text so that Markdown shows it as it is."""
     marked = _SPECIAL.sub(r"\\\1", visible(text))
     return marked.replace("&", "&amp;").replace("<", "&lt;")
