@@ -220,14 +220,11 @@ def test_settings_of_files_are_refused(settings: dict[str, Any], name: str) -> N
         batcher.process([], **{**settings, name: True})
 
 
-@pytest.mark.parametrize("name", ["BATCHER_REHEARSE", "BATCHER_MAX_COST"])
-def test_what_can_not_be_kept_is_refused(
-    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    """Nothing is sent for real where a rehearsal or a bound was asked for, wherever that stands."""
-    monkeypatch.setenv(name, "1")
+def test_a_rehearsal_is_refused(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is sent for real where a rehearsal was asked for, wherever that stands."""
+    monkeypatch.setenv("BATCHER_REHEARSE", "1")
     with pytest.raises(batcher.UsageError, match="nothing was sent"):
-        batcher.process([], **{**settings, "prices": "list"})
+        batcher.process([], **settings)
 
 
 def test_limit_and_progress(settings: dict[str, Any]) -> None:

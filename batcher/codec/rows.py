@@ -174,7 +174,9 @@ class RowParser:
 
     def _claims(self, body: Mapping[str, Any]) -> tuple[Mapping[str, Any] | None, RowError | None]:
         """Take what a body claims of its answer, and why that could never be checked."""
-        claims = {name: body[name] for name in body if name in _CLAIM_FIELDS and body[name]}
+        claims = {
+            name: body[name] for name in body if name in _CLAIM_FIELDS and body[name] is not None
+        }
         if not claims:
             return None, None
         key = orjson.dumps(claims)
