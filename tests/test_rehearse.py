@@ -123,3 +123,22 @@ def test_json_progress_ends_with_the_totals(job: Job):
     assert done.code == 0
     end = json.loads(done.err.splitlines()[-1])
     assert (end["event"], end["totals"]["rehearsal"]) == ("end", True)
+
+
+def test_made_up_answers_never_pass_for_real_ones(job: Job):
+    """A job that was tried out on the sandbox is not finished at a real endpoint, nor mixed."""
+    job.write(rows(3))
+    made_up = ("run", str(job.source), "-o", str(job.output), "--base-url", "sandbox", "--json")
+    assert job.invoke(*made_up).code == 0
+    before = job.output.read_bytes()
+    done = job.run()
+    assert done.code == 2
+    assert "made up by the sandbox" in done.err
+    assert (job.output.read_bytes(), job.endpoint.books.attempts) == (before, 0)
+    assert job.run("--fresh").code == 0
+    assert job.endpoint.books.attempts == 3
+    job.write(rows(4))
+    done = job.invoke(*made_up)
+    assert done.code == 2
+    assert "its answers are real" in done.err
+    assert job.run().code == 0

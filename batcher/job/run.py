@@ -23,6 +23,7 @@ from batcher.engine.plan import Plan, make_plan, require_same_job
 from batcher.engine.roster import Roster
 from batcher.engine.stop import StopSwitch
 from batcher.errors import StorageError
+from batcher.job.mixture import refuse_mixture
 from batcher.job.outcome import BrokenOffError, InterruptedRunError, Outcome, Watch
 from batcher.job.rehearsal import rehearse
 from batcher.job.sending import Sending
@@ -133,6 +134,8 @@ class _Run:
 
     async def _open_journal(self) -> Journal:
         settings = self._settings
+        if not settings.fresh:
+            refuse_mixture(self._paths, endpoint=settings.endpoint)
         try:
             return await in_daemon(
                 partial(
