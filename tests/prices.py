@@ -1,4 +1,4 @@
-"""Write `batcher/pricing/listed.json` anew, after an update of genai-prices.
+"""Write `batcher/pricing/listed.tsv` anew, after an update of genai-prices.
 
 `python -m tests.prices`. It holds what the installed list says of every model by its own name, so
 that a run which asks for nothing else need not import the list: that takes 0.2 s and 25 MB.
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import orjson
 from genai_prices.data_snapshot import get_snapshot
@@ -19,31 +19,30 @@ from batcher.pricing import builtin
 
 __all__ = ["PLACE", "extract"]
 
-PLACE = Path(builtin.__file__).with_name("listed.json")
+PLACE = Path(builtin.__file__).with_name("listed.tsv")
 
 
-def extract() -> dict[str, Any]:
+def extract() -> bytes:
     """Ask the list for each model of each provider, and for each of their names anywhere."""
     providers = get_snapshot().providers
     names = sorted({model.id for provider in providers for model in provider.models})
-    prices = {"": _prices(None, names)}
+    lines = [version("genai-prices").encode(), *_lines(None, names)]
     for provider in providers:
-        prices[provider.id] = _prices(provider.id, sorted({model.id for model in provider.models}))
-    return {"version": version("genai-prices"), "prices": prices}
+        lines += _lines(provider.id, sorted({model.id for model in provider.models}))
+    return b"\n".join([*lines, b""])
 
 
-def _prices(provider: str | None, names: list[str]) -> dict[str, Any]:
+def _lines(provider: str | None, names: list[str]) -> Iterator[bytes]:
     source = builtin.BuiltInList(provider)
     now_unix = time.time()
-    found = {}
     for name in names:
         tariff = source.looked_up(name, now_unix)
         # A price that ends some time, or changes with the hour, is the list's own affair.
         if tariff is not None and tariff.until == math.inf:
             since = None if tariff.since == -math.inf else tariff.since
             steps = [[step.above, *map(_text, step.rates)] for step in tariff.steps]
-            found[name] = [since, source.window(name), steps]
-    return found
+            entry = orjson.dumps([since, source.window(name), steps])
+            yield b"%b\t%b\t%b" % ((provider or "").encode(), name.encode(), entry)
 
 
 def _text(rate: object) -> str | None:
@@ -51,4 +50,4 @@ def _text(rate: object) -> str | None:
 
 
 if __name__ == "__main__":
-    PLACE.write_bytes(orjson.dumps(extract(), option=orjson.OPT_APPEND_NEWLINE))
+    PLACE.write_bytes(extract())

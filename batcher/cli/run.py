@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from batcher.settings import Settings
 
 __all__ = ["command"]
+
+# Objects made before the collector looks for cycles; Python's own 700 are some ten rows.
+_GC_AFTER = 10_000
 
 
 @click.command("run", cls=GroupedCommand)
@@ -60,6 +64,11 @@ def _title(settings: Settings) -> str:
 
 def _send(settings: Settings, watch: Watcher) -> Outcome:
     from batcher.job import run
+
+    # What has been imported stays for good. Of what a row leaves behind, hardly anything is in a
+    # cycle: looking for it a tenth as often saves a twentieth of a row's time.
+    gc.freeze()
+    gc.set_threshold(_GC_AFTER)
     from batcher.library.running import drive
 
     async def work() -> Outcome:

@@ -64,8 +64,9 @@ class Clerk:
         # Ids are unique within an output over all its runs.
         self.run = secrets.token_hex(8)
         self._serial = 0
-        self._second = 0
-        self._second_text = ""
+        # Many rows end within one millisecond.
+        self._stamp = 0
+        self._stamp_text = ""
 
     def spend(self, task: Task, outcome: Reply | Failure, usage: Usage | None) -> Spend:
         """Say what one attempt cost. What never left was none."""
@@ -229,11 +230,11 @@ class Clerk:
 
     def _now(self) -> str:
         now = time.time()
-        second = int(now)
-        if second != self._second:
-            self._second = second
-            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._second_text}.{int((now - second) * 1000):03d}Z"
+        stamp = int(now * 1000)
+        if stamp != self._stamp:
+            self._stamp = stamp
+            self._stamp_text = timestamp(now)
+        return self._stamp_text
 
 
 def _thrown_away(task: Task) -> bytes:

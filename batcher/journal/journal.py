@@ -47,8 +47,11 @@ __all__ = ["Journal"]
 # Longest time that a result waits in memory for company. A crash loses what was answered within it.
 _GATHER_S: Final = 0.05
 
+# More than this has company enough: large answers must not gather in memory.
+_GATHER_BYTES: Final = 2 * 1024 * 1024
+
 # More waiting than this, and no new request leaves until the disk has caught up.
-_MOST_WAITING_BYTES: Final = 64 * 1024 * 1024
+_MOST_WAITING_BYTES: Final = 16 * 1024 * 1024
 
 # Room kept on the disk for what is in flight when it fills up: a thousand answers of 4 KiB.
 _RESERVE_BYTES: Final = 4 * 1024 * 1024
@@ -301,6 +304,8 @@ class Journal:
             self._keep_room()
         if len(self._waiting) == 1:
             self._wanted.set()
+        if self._size - self._written > _GATHER_BYTES:
+            self._hurried.set()
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)

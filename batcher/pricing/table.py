@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from difflib import get_close_matches
@@ -115,6 +114,8 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def _read_toml(data: bytes, file_name: str) -> Mapping[str, Any]:
+    import tomllib
+
     try:
         return tomllib.loads(data.decode("utf-8-sig"), parse_float=Decimal)
     except UnicodeDecodeError:

@@ -5,7 +5,6 @@ Each is read whole, once. No message quotes what a key file holds.
 
 from __future__ import annotations
 
-import tomllib
 from typing import TYPE_CHECKING, Any
 
 from batcher.errors import UsageError
@@ -27,6 +26,8 @@ def read_job(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: When it can't be read or is no TOML.
     """
+    import tomllib
+
     text = _read_text(path, what="job file", max_bytes=MAX_JOB_BYTES)
     try:
         return tomllib.loads(text)

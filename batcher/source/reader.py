@@ -5,7 +5,6 @@ A source is read in blocks, in a thread of the caller's choice, and never held w
 
 from __future__ import annotations
 
-import gzip
 import importlib
 import os
 import stat
@@ -207,7 +206,7 @@ def _gzip() -> Any:
     try:
         return importlib.import_module("isal.igzip")
     except ImportError:
-        return gzip
+        return importlib.import_module("gzip")
 
 
 def _zstd() -> Any:
