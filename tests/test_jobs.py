@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,39 @@ def run(name: str, folder: Path, *flags: str) -> tuple[str, list[dict[str, Any]]
     return done.stderr, [json.loads(line) for line in lines]
 
 
+def delivery_date(result: dict[str, Any]) -> str:
+    """The date that the job's own function gives for a ticket's order."""
+    order_id = result["batcher"]["tool_calls"][0]["arguments"]["order_id"]
+    return str(date(2026, 12, 1) + timedelta(days=int(order_id[-5:]) % 28))
+
+
+def text_of(result: dict[str, Any]) -> str:
+    """What the model said last."""
+    text: str = result["response"]["body"]["choices"][0]["message"]["content"]
+    return text
+
+
 def test_delivery_dates(tmp_path: Path):
-    """Every ticket ends in a call of the tool with an order's id."""
+    """Every ticket ends in an answer that tells the date which the tool gave for its order."""
     _, (*results, totals) = run("delivery-dates", tmp_path)
     assert totals["request_counts"] == {"total": 300, "completed": 300, "failed": 0}
+    assert totals["attempts"] == 600
     for result in results:
         (call,) = result["batcher"]["tool_calls"]
         assert call["name"] == "get_delivery_date"
         assert call["arguments"]["order_id"].startswith("order_")
+        assert delivery_date(result) in text_of(result)
+
+
+@pytest.mark.local
+def test_delivery_dates_with_the_real_model(tmp_path: Path):
+    """The page's example, over llama.cpp: the answer states the date that the handler gave."""
+    flags = ("--base-url", "local", "--limit", "1")
+    _, (result, totals) = run("delivery-dates", tmp_path, *flags)
+    assert totals["request_counts"] == {"total": 1, "completed": 1, "failed": 0}
+    (call,) = result["batcher"]["tool_calls"]
+    assert call["arguments"] == {"order_id": "order_12345"}
+    assert delivery_date(result) in text_of(result)
 
 
 @pytest.mark.local

@@ -73,9 +73,10 @@ NAMED = {"type": "function", "function": {"name": "walk"}}
         pytest.param("auto", WALK, True, id="auto: references hold beside an answer"),
         pytest.param("auto", BAD_WALK, False, id="auto: arguments that break their schema"),
         pytest.param("auto", SAID, True, id="auto: an answer"),
-        pytest.param(NAMED, WALK, True, id="named: its call, references at the top"),
-        pytest.param(NAMED, BAD_WALK, False, id="named: arguments that break their schema"),
-        pytest.param(NAMED, DATE, False, id="named: no other tool"),
+        pytest.param(NAMED, WALK["arguments"], True, id="named: its arguments alone"),
+        pytest.param(NAMED, BAD_WALK["arguments"], False, id="named: arguments that break them"),
+        pytest.param(NAMED, DATE["arguments"], False, id="named: no other tool's"),
+        pytest.param(NAMED, WALK, False, id="named: no call around them"),
     ],
 )
 def test_tool_choice_binds_the_reply(choice: Any, reply: Any, expected: bool) -> None:  # noqa: FBT001 - a table
@@ -168,6 +169,9 @@ def test_a_forced_call_after_a_result_stays_forced() -> None:
     """`required` holds after a result too, and earlier calls show how one is written."""
     asked = ask(USER, CALLED, RESULT, tools=[tool("get_date", ORDER)], tool_choice="required")
     assert asked.bound
+    assert orjson.loads(asked.body["messages"][2]["content"]) == {"order_id": "order_12345"}
+    two = [tool("get_date", ORDER), tool("walk", TREE)]
+    asked = ask(USER, CALLED, RESULT, tools=two, tool_choice="required")
     assert orjson.loads(asked.body["messages"][2]["content"]) == {
         "name": "get_date",
         "arguments": {"order_id": "order_12345"},
@@ -213,6 +217,14 @@ def test_a_call_comes_back_as_tool_calls() -> None:
         "tool_calls": [CALL | {"id": "call_9"}],
     }
     assert back["usage"] == {"total_tokens": 9}
+
+
+def test_arguments_alone_come_back_as_a_call() -> None:
+    """Where one tool can be called, what the model writes are its arguments, whatever they hold."""
+    only = Ask({}, bound=True, only="get_date")
+    (choice,) = to_answer(only, answered('{"answer": "hi"}'), new_id=str)["choices"]
+    (call,) = choice["message"]["tool_calls"]
+    assert call["function"] == {"name": "get_date", "arguments": '{"answer":"hi"}'}
 
 
 def test_an_answer_comes_back_as_content() -> None:

@@ -153,12 +153,15 @@ def _load(path: Path) -> ModuleType:
     sys.modules[spec.name] = module
     # It may import what lies beside it, as a script may.
     sys.path.insert(0, str(path.resolve().parent))
+    writes_none, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         spec.loader.exec_module(module)
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
         raise UsageError(f"{path.name} can't be run: {type(error).__name__}: {error}") from error
+    finally:
+        sys.dont_write_bytecode = writes_none
     return module
 
 

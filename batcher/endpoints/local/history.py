@@ -20,7 +20,9 @@ class Untranslatable(Exception):  # noqa: N818 - it is the request's fault, not 
     """The request is wrong, or asks for what this endpoint can't do; the text says what."""
 
 
-def rendered(messages: Sequence[Mapping[str, Any]], *, in_plain_text: bool) -> list[dict[str, Any]]:
+def rendered(
+    messages: Sequence[Mapping[str, Any]], *, in_plain_text: bool, only: str = ""
+) -> list[dict[str, Any]]:
     """Render the calls and results of a conversation as text; other messages stay.
 
     Args:
@@ -28,6 +30,7 @@ def rendered(messages: Sequence[Mapping[str, Any]], *, in_plain_text: bool) -> l
         in_plain_text: Whether it is to go on in plain text: calls are then left out, and a result
             at the end asks to be told. Otherwise a call is the JSON object that the model is to
             write now.
+        only: The tool of which the model is to write the arguments alone: its calls are so, too.
 
     Raises:
         Untranslatable: A call has the wrong shape.
@@ -45,7 +48,7 @@ def rendered(messages: Sequence[Mapping[str, Any]], *, in_plain_text: bool) -> l
                 str(one.get("id")): _function(one)[0] for one in calls if isinstance(one, dict)
             }
             lines = [plain(message.get("content"))] if message.get("content") else []
-            lines += [] if in_plain_text else [_call(one) for one in calls]
+            lines += [] if in_plain_text else [_call(one, only) for one in calls]
             texts += [{"role": "assistant", "content": "\n".join(lines)}] if lines else []
         else:
             texts.append(dict(message))
@@ -82,8 +85,10 @@ def _scalar(value: object) -> str:
     return value if isinstance(value, str) else json_text(value)
 
 
-def _call(call: object) -> str:
+def _call(call: object, only: str) -> str:
     name, arguments = _function(call)
+    if name == only:
+        return arguments or "{}"
     return f'{{"name": {json_text(name)}, "arguments": {arguments or "{}"}}}'
 
 
