@@ -116,7 +116,7 @@ def test_messages(job: Job, endpoint: Endpoint):
         {"type": "tool_use", "id": "t1", "name": "add", "input": {"a": 1}},
         {"type": "tool_use", "id": "t1", "name": "add", "input": {"a": 13}},
     ]
-    steps = [[thought, *uses], [{"type": "text", "text": "done"}]]
+    steps: list[Any] = [[thought, *uses], [{"type": "text", "text": "done"}]]
     endpoint.always(lambda seen: said_in_messages(steps[len(seen.body["messages"]) // 2]))
     ran = job.run(source=write_job(job, functions=FUNCTION))
     assert ran.code == 0, ran.err
