@@ -78,7 +78,6 @@ class FunctionHandlers(Handlers):
         ending = asyncio.run_coroutine_threadsafe(_end_all(), self._loop)
         # A handler may hold its loop up for good; it does not hold up the process.
         await asyncio.wait([asyncio.wrap_future(ending)], timeout=_LAST_WORDS_S)
-        self._loop.call_soon_threadsafe(self._loop.stop)
 
     async def call(self, call: ToolCall) -> Any:
         """See `Handlers`."""
@@ -123,11 +122,13 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
 
 
 async def _end_all() -> None:
-    """Break off what still runs in this loop."""
+    """Break off what still runs in this loop, and end it."""
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
+    loop = asyncio.get_running_loop()
+    loop.call_soon(loop.stop)
 
 
 async def _kept(value: Awaitable[Any]) -> Any:
