@@ -29,7 +29,10 @@ __all__ = [
 ]
 
 
-_NO_AMOUNT = Decimal("NaN")
+_NO_MONEY = Decimal("NaN")
+
+# Makes a named tuple in a third of the time that calling its class takes.
+_made = tuple.__new__
 
 
 def cost_text(cost: Decimal) -> str:
@@ -74,7 +77,7 @@ def read_usage_json(mapping: Mapping[str, Any]) -> Usage:
         and type(cached) is type(written) is type(reasoning) is int
         and (prompt | completion | total | cached | written | reasoning) >= 0
     ):
-        return Usage(prompt, completion, total, cached, written, reasoning)
+        return _made(Usage, (prompt, completion, total, cached, written, reasoning))
     return _read_sparse_usage(mapping)
 
 
@@ -131,13 +134,16 @@ def read_spend(mapping: Mapping[str, Any]) -> Spend:
     Raises:
         ValueError: A field has the wrong type; the text names it.
     """
-    return Spend(
-        read_count(mapping, "attempts"),
-        read_count(mapping, "attempts_without_usage"),
-        read_usage_json(read_part(mapping, "usage")),
-        _money(mapping, "cost_usd"),
-        mapping.get("unpriced") is True,
-        read_amount(mapping, "uncertain"),
+    return _made(
+        Spend,
+        (
+            read_count(mapping, "attempts"),
+            read_count(mapping, "attempts_without_usage"),
+            read_usage_json(read_part(mapping, "usage")),
+            _money(mapping, "cost_usd"),
+            mapping.get("unpriced") is True,
+            read_amount(mapping, "uncertain"),
+        ),
     )
 
 
@@ -187,9 +193,9 @@ def _money(mapping: Mapping[str, Any], key: str) -> Decimal | None:
     if text is None:
         return None
     try:
-        amount = Decimal(text) if type(text) is str else _NO_AMOUNT
+        amount = Decimal(text) if type(text) is str else _NO_MONEY
     except InvalidOperation:
-        amount = _NO_AMOUNT
+        amount = _NO_MONEY
     if amount.is_finite() and (not amount.is_signed() or not amount):
         return amount
     raise ValueError(f"{key} is not an amount in decimal text")

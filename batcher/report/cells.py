@@ -69,15 +69,44 @@ class Cell:
         """Count money that bought nothing."""
         self.wasted = _EXACT.add(self.wasted, cost)
 
-    def time(self, latency_s: float, at_s: int) -> None:
-        """Count the last attempt of a result: how long it took, and when it ended."""
+    def add(
+        self,
+        spend: Spend,
+        wasted_usd: Decimal | None,
+        latency_s: float,
+        at_s: int,
+        *,
+        is_result: bool,
+        failed: bool,
+    ) -> None:
+        """Count a row that ended at a Unix time. This runs for every line.
+
+        Args:
+            wasted_usd: What of a success's cost bought nothing; of all else, all did.
+        """
+        account = self.account
+        account.post(spend, 1)
+        if not is_result:
+            self.unfinished += 1
+            wasted_usd = spend.cost_usd
+        elif failed:
+            account.failed += 1
+            wasted_usd = spend.cost_usd
+        else:
+            account.completed += 1
+        if wasted_usd:
+            self.waste(wasted_usd)
+        if not is_result or not spend.attempts:
+            return
+        if spend.attempts > 1:
+            self.summed += spend.attempts - spend.attempts_without_usage > 1
         self.latencies.add(latency_s)
         minute = at_s // _MINUTE_S
         if minute != self._minute:
             self._minute = minute
             hour, place = divmod(minute, 60)
             self._minutes[hour] = self._minutes.get(hour, 0) | (1 << place)
-        if at_s > self.last_s:  # noqa: PLR1730 - a call costs more than the rest; it's every line's
+        if at_s > self.last_s:  # noqa: PLR1730 - a call costs more than all of it
             self.last_s = at_s
         if at_s - latency_s < self.first_s:  # noqa: PLR1730 - the same
             self.first_s = at_s - latency_s
@@ -112,21 +141,24 @@ class Cell:
         return min(minutes * _MINUTE_S, self.last_s + 1 - self.first_s) if minutes else 0.0
 
 
-class Cells:
-    """Cells by names, one for each dimension.
+class Cells(dict[tuple[str, ...], Cell]):
+    """Cells by names, one for each dimension in the order of `by`; asked for, they are there.
 
     Args:
         by: The dimensions.
     """
 
     def __init__(self, by: Sequence[str]) -> None:
+        super().__init__()
         self.by = tuple(by)
-        self._cells: dict[tuple[str, ...], Cell] = {}
         self._names: dict[str, set[str]] = {name: set() for name in self.by if name in _FREE}
 
-    def at(self, names: tuple[str, ...]) -> Cell:
-        """Give the cell of some names, in the order of `by`."""
-        return self._cells.get(names) or self._open(names)
+    def __missing__(self, names: tuple[str, ...]) -> Cell:
+        bounded = tuple(self._bounded(names))
+        if len(self) >= _MAX_CELLS and bounded not in self:
+            bounded = tuple(name if by == "job" else OTHER
+                            for by, name in zip(self.by, names, strict=True))  # fmt: skip
+        return self.setdefault(bounded, Cell())
 
     def whole(self) -> Cell:
         """Add up all cells."""
@@ -136,16 +168,9 @@ class Cells:
         """Add up the cells by some of the dimensions; by none of them there is one cell."""
         places = [self.by.index(name) for name in by]
         groups: dict[tuple[str, ...], Cell] = {} if by else {(): Cell()}
-        for names, cell in self._cells.items():
+        for names, cell in self.items():
             groups.setdefault(tuple(names[place] for place in places), Cell()).absorb(cell)
         return groups
-
-    def _open(self, names: tuple[str, ...]) -> Cell:
-        bounded = tuple(self._bounded(names))
-        if len(self._cells) >= _MAX_CELLS and bounded not in self._cells:
-            bounded = tuple(name if by == "job" else OTHER
-                            for by, name in zip(self.by, names, strict=True))  # fmt: skip
-        return self._cells.setdefault(bounded, Cell())
 
     def _bounded(self, names: tuple[str, ...]) -> Iterator[str]:
         for by, full in zip(self.by, names, strict=True):

@@ -19,9 +19,9 @@ import orjson
 from batcher.errors import UsageError
 from batcher.journal import RunNote
 from batcher.records import NOTHING_SPENT, Spend, Usage
-from batcher.report.cells import DIMENSIONS, Cell, Cells
+from batcher.report.cells import DIMENSIONS, Cells
 from batcher.report.clock import Clock, Period
-from batcher.report.reading import Output, Standing
+from batcher.report.reading import Output
 from batcher.report.timeline import Timeline
 from batcher.spend import read_spend
 
@@ -77,12 +77,7 @@ def gather(
     gathered = Gathered(Cells(by), Timeline() if over_time else None)
     for output in outputs:
         fold = _Fold(gathered, output, clock, period, price)
-        legible = 0
-        for line in output.standing():
-            if fold.line(line):
-                legible += 1
-            else:
-                output.broken.append(line.number)
+        legible = fold.read(output)
         for note in output.notes:
             fold.note(note)
         if output.lines and not legible and not output.notes:
@@ -100,67 +95,58 @@ class _Fold:
     def __init__(
         self, into: Gathered, output: Output, clock: Clock, period: Period, price: Price | None
     ) -> None:
-        self._into = into
+        self._cells = into.cells
         self._timeline = into.timeline
         self._pick = _picker(into.cells.by)
         self._job = output.name
         self._read_time = clock.read
-        self._since_s, self._until_s = period
+        self._period = period
         self._price = price
 
-    def line(self, line: Standing) -> bool:
-        """Count a line; return whether it could be read. This runs for every one."""
-        ours = line.ours
-        try:
-            model, endpoint = ours["model"], ours["endpoint"]
-            error, label = ours.get("error_code", ""), ours.get("label", "")
-            latency_s = ours["latency_s"]
-            spend = read_spend(ours)
-            thrown_away = ours.get("thrown_away")
-            wasted = NOTHING_SPENT if thrown_away is None else read_spend(thrown_away)
-            moment = self._read_time(ours["finished_at"])
-            if not (type(model) is type(endpoint) is type(error) is str and latency_s >= 0):
-                return False
-        except (ValueError, TypeError, KeyError, AttributeError):
-            return False
-        at_s = moment[0]
-        if not self._since_s <= at_s < self._until_s:
-            return True
-        if type(label) is not str:
-            label = orjson.dumps(label).decode()
-        if self._price is not None:
-            spend = self._priced(endpoint, model, spend, at_s)
-            wasted = self._priced(endpoint, model, wasted, at_s)
-        cell = self._cell((model, moment[1], self._job, label, endpoint, error))
-        _count(cell, spend, error, wasted, is_result=line.is_result)
-        if line.is_result and spend.attempts:
-            cell.time(latency_s, at_s)
-        if self._timeline is not None:
-            self._timeline.add(
-                at_s,
-                model,
-                spend,
-                latency_s,
-                is_result=line.is_result,
-                failed=bool(error) and line.is_result,
-            )
-        return True
+    def read(self, output: Output) -> int:
+        """Count the lines of an output; return how many could be read. The loop of every line."""
+        cells, pick, timeline, read_time = self._cells, self._pick, self._timeline, self._read_time
+        since_s, until_s = self._period
+        legible = 0
+        for number, _, ours, is_result in output.standing():
+            try:
+                model, endpoint, latency_s = ours["model"], ours["endpoint"], ours["latency_s"]
+                error, label = ours.get("error_code", ""), ours.get("label", "")
+                spend = read_spend(ours)
+                wasted = read_spend(ours["thrown_away"]) if "thrown_away" in ours else NOTHING_SPENT
+                at_s, day = read_time(ours["finished_at"])
+                _check(model, endpoint, error, latency_s)
+            except (ValueError, TypeError, KeyError, AttributeError):
+                output.broken.append(number)
+                continue
+            legible += 1
+            if not since_s <= at_s < until_s:
+                continue
+            if type(label) is not str:
+                label = orjson.dumps(label).decode()
+            if self._price is not None:
+                spend = self._priced(endpoint, model, spend, at_s)
+                wasted = self._priced(endpoint, model, wasted, at_s)
+            cell = cells[pick((model, day, self._job, label, endpoint, error))]
+            cell.add(spend, wasted.cost_usd, latency_s, at_s, is_result=is_result,
+                     failed=bool(error))  # fmt: skip
+            if timeline is not None:
+                timeline.add(at_s, model, spend, latency_s, is_result=is_result,
+                             failed=is_result and bool(error))  # fmt: skip
+        return legible
 
     def note(self, note: RunNote) -> None:
         """Count what a run's note says of rows that were dropped."""
         moment = self._read_time(note.finished_at)
-        if not note.pruned or not self._since_s <= moment.unix_s < self._until_s:
+        if not note.pruned or not self._period.since_s <= moment.unix_s < self._period.until_s:
             return
         for model, fields in note.pruned.get("by_model", {}).items():
             spend = self._priced("", model, read_spend(fields), moment.unix_s)
-            cell = self._cell((model, moment.day, self._job, "", "", ""))
+            cell = self._cells[self._pick((model, moment.day, self._job, "", "", ""))]
             cell.account.post(spend, 1)
             cell.waste(spend.cost_usd or _ZERO)
-        self._cell(("", moment.day, self._job, "", "", "")).pruned += note.pruned.get("rows", 0)
-
-    def _cell(self, names: tuple[str, str, str, str, str, str]) -> Cell:
-        """Give the cell of a result's names, in the order of `DIMENSIONS`."""
-        return self._into.cells.at(self._pick(names))
+        nobody = self._pick(("", moment.day, self._job, "", "", ""))
+        self._cells[nobody].pruned += note.pruned.get("rows", 0)
 
     def _priced(self, endpoint: str, model: str, spend: Spend, at_s: int) -> Spend:
         """Price a spend as one request; what used nothing has no cost to be known or unknown."""
@@ -170,21 +156,9 @@ class _Fold:
         return spend._replace(cost_usd=cost, unpriced=cost is None)
 
 
-def _count(cell: Cell, spend: Spend, error: str, wasted: Spend, *, is_result: bool) -> None:
-    account = cell.account
-    account.post(spend, 1)
-    cost = spend.cost_usd
-    if not is_result:
-        cell.unfinished += 1
-    elif error:
-        account.failed += 1
-    else:
-        account.completed += 1
-        cost = wasted.cost_usd
-    if cost:
-        cell.waste(cost)
-    if spend.attempts > 1 and is_result:
-        cell.summed += spend.attempts - spend.attempts_without_usage > 1
+def _check(model: object, endpoint: object, error: object, latency_s: float) -> None:
+    if not (type(model) is type(endpoint) is type(error) is str and latency_s >= 0):
+        raise ValueError("a name is no text, or a latency below 0")
 
 
 def _picker(by: Sequence[str]) -> Callable[[tuple[str, ...]], tuple[str, ...]]:
@@ -192,4 +166,5 @@ def _picker(by: Sequence[str]) -> Callable[[tuple[str, ...]], tuple[str, ...]]:
     places = [DIMENSIONS.index(name) for name in by]
     if len(places) > 1:
         return itemgetter(*places)
-    return lambda names: tuple(names[place] for place in places)
+    only = slice(places[0], places[0] + 1) if places else slice(0)
+    return itemgetter(only)

@@ -51,6 +51,9 @@ _MAX_LINE_BYTES: Final = 256 * 1024 * 1024
 # More than the totals of most jobs take.
 _TAIL_BYTES: Final = 64 * 1024
 
+# Makes a named tuple in a third of the time that calling its class takes.
+_made: Final = tuple.__new__
+
 # Where a line stands, in the table of a journal's lines.
 _GONE, _SPENT, _STANDS = 0, 1, 2
 
@@ -117,19 +120,22 @@ class Output:
     def _of_finished(self, file: Blocks) -> Iterator[Standing]:
         """Every result stands. Outputs may have been strung together: each has its totals."""
         number = 0
-        for number, raw in _lines(file):
-            if raw.startswith(_RESULT):
-                try:
-                    at, ours = find_ours(raw)
-                except ValueError:
-                    at = -1
-                if at >= 0:
-                    yield Standing(number, raw, ours, True)
+        for lines in _blocks(file):
+            for number, raw in enumerate(lines, number + 1):  # noqa: B020 - it goes on from there
+                if raw is not None and raw.startswith(_RESULT):
+                    try:
+                        at, ours = find_ours(raw)
+                    except ValueError:
+                        at = -1
+                    if at >= 0:
+                        yield _made(Standing, (number, raw, ours, True))
+                        continue
+                elif not raw and raw is not None:
                     continue
-            elif isinstance(note := read_line(raw), RunNote):
-                self.notes.append(note)
-                continue
-            self.broken.append(number)
+                elif isinstance(note := read_line(raw or b""), RunNote):
+                    self.notes.append(note)
+                    continue
+                self.broken.append(number)
         self.lines = number
 
     def _of_journal(self, file: Blocks) -> Iterator[Standing]:
@@ -234,16 +240,21 @@ def _lines(file: Blocks, *, torn: bool = True) -> Iterator[tuple[int, bytes]]:
     Args:
         torn: Whether to give what stands at the end without a line end.
     """
-    splitter = LineSplitter(_MAX_LINE_BYTES)
     passed = 0
-    for block in file:
-        lines = splitter.split(block)
+    for lines in _blocks(file, torn=torn):
         for number, raw in enumerate(lines, passed + 1):
             if raw != b"":
                 yield number, raw or b""
         passed += len(lines)
+
+
+def _blocks(file: Blocks, *, torn: bool = True) -> Iterator[list[bytes | None]]:
+    """Give the lines of a file, a list at a time; None for one that is too long."""
+    splitter = LineSplitter(_MAX_LINE_BYTES)
+    for block in file:
+        yield splitter.split(block)
     if torn and (rest := splitter.rest()):
-        yield passed + 1, rest
+        yield [rest]
 
 
 def _ends_with_totals(file: Blocks) -> bool:
