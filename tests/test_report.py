@@ -140,6 +140,23 @@ def test_failures_taken_back_are_spend_without_a_result(tmp_path: Path, report: 
     assert totals["cost_usd"] == "0.03"
 
 
+def test_what_may_have_been_spent_is_told_apart(tmp_path: Path, report: Reporter):
+    """What attempts without usage, and killed runs, may have cost is no cost, and is named."""
+    lease = {"object": "batch.lease", "custom_id": None, "run": "a", "total_tokens": 5}
+    most = {"cost_usd": "0.5", "total_tokens": 9}
+    lines = [
+        {**lease, "cost_usd": "7"},
+        result(1, attempts=2, attempts_without_usage=1, uncertain=most),
+        {**lease, "cost_usd": "2"},
+    ]
+    said = report(write(tmp_path / "out.jsonl.partial", lines), "--json")
+    assert (said.code, said.err) == (0, "")
+    totals = said.json["totals"]
+    assert (totals["cost_usd"], totals["uncertain_usd"]) == ("0.01", "0.5")
+    assert any("up to $0.50" in note for note in said.json["notes"])
+    assert any("up to $2.00" in note for note in said.json["notes"])
+
+
 def test_thrown_away_answers_are_waste(tmp_path: Path, report: Reporter):
     """Of a success, what went before the attempt that counted is waste, and is priced again too."""
     spend = {"attempts": 1, "usage": result(1)["batcher"]["usage"], "cost_usd": "0.004"}

@@ -42,6 +42,7 @@ class Gathered:
         timeline: Spend and results over time, where that was asked for.
         outputs: How many were read.
         unfinished: Names of those whose job has not finished.
+        unseen_usd: The most that runs may have spent beyond what they wrote down.
         broken: Where lines stand that can't be read: the output and the line's number.
     """
 
@@ -50,6 +51,7 @@ class Gathered:
     outputs: int = 0
     unfinished: list[str] = field(default_factory=list)
     broken: list[tuple[str, int]] = field(default_factory=list)
+    unseen_usd: Decimal = _ZERO
 
 
 def gather(
@@ -83,6 +85,7 @@ def gather(
         if output.lines and not legible and not output.notes:
             raise UsageError(f"{output.name} holds no results of batcher")
         gathered.outputs += 1
+        gathered.unseen_usd += output.unseen.usd
         gathered.broken += [(output.name, number) for number in sorted(output.broken)]
         if not output.finished:
             gathered.unfinished.append(output.name)

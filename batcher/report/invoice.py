@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple
 from batcher.errors import UsageError
 from batcher.report.cells import Cell
 from batcher.report.clock import Period
-from batcher.words import count, plural
+from batcher.words import count, money, plural
 
 __all__ = ["COLUMNS", "Charge", "Comparison", "Pair", "compare", "read_invoice", "read_map"]
 
@@ -173,7 +173,8 @@ def _reasons(pair: Pair) -> Iterator[str]:
         return
     if pair.theirs_usd > pair.ours_usd and spend.attempts_without_usage:
         lost = plural(spend.attempts_without_usage, "attempt")
-        yield f"{lost} without usage may have been billed"
+        most = f", up to {money(spend.uncertain.usd)}" if spend.uncertain.usd else ""
+        yield f"{lost} without usage may have been billed{most}"
     for name, value in theirs.tokens.items():
         more = value - getattr(spend.usage, name)
         if more:

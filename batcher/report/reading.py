@@ -30,8 +30,10 @@ from batcher.errors import UsageError
 from batcher.journal import Kept, RunNote, read_line
 from batcher.journal.files import usage_errors
 from batcher.journal.index import DONE, FAILED, NO_OFFSET, Index, identity
-from batcher.journal.lines import RetryMark, find_ours
+from batcher.journal.lines import Lease, RetryMark, find_ours
+from batcher.records import NO_AMOUNT, Amount
 from batcher.source import Blocks, LineSplitter
+from batcher.spend import read_amount
 
 __all__ = ["Output", "Standing", "outputs"]
 
@@ -95,6 +97,17 @@ class Output:
         self.notes: list[RunNote] = []
         self.broken: list[int] = []
         self.lines = 0
+        self._leases: dict[str, Amount] = {}
+
+    @property
+    def unseen(self) -> Amount:
+        """The most that runs which were killed, or one that goes on, may have spent unwritten."""
+        whole = NO_AMOUNT
+        for note in self.notes:
+            whole = whole.plus(read_amount(note.uncertain or {}, "killed_runs"))
+        for amount in self._leases.values():
+            whole = whole.plus(amount)
+        return whole
 
     def standing(self) -> Iterator[Standing]:
         """Give the lines that stand, from the first to the last.
@@ -103,7 +116,7 @@ class Output:
             StorageError: The file can't be read on, or is cut short.
             UsageError: It can't be opened.
         """
-        self.notes, self.broken, self.lines = [], [], 0
+        self.notes, self.broken, self.lines, self._leases = [], [], 0, {}
         with contextlib.closing(self._open()) as file:
             self.finished = _ends_with_totals(file)
             yield from self._of_finished(file) if self.finished else self._of_journal(file)
@@ -150,6 +163,8 @@ class Output:
                 places.take_back_failures()
             elif isinstance(line, RunNote):
                 self.notes.append(line)
+            elif isinstance(line, Lease):
+                self._leases[line.run] = line.amount
             else:
                 self.broken.append(number)
         self.lines = last

@@ -12,7 +12,7 @@ from batcher.report.clock import Period
 from batcher.report.figures import Table
 from batcher.report.gather import Gathered
 from batcher.report.invoice import Comparison
-from batcher.words import count, plural
+from batcher.words import count, money, plural
 
 __all__ = ["Report"]
 
@@ -77,9 +77,15 @@ class Report:
                       if each.spend.unpriced]  # fmt: skip
             notes.append(f"costs are a lower bound: no price for {_named(sorted(models))}")
         if spend.attempts_without_usage:
+            most = spend.uncertain.usd
             notes.append(
                 f"{plural(spend.attempts_without_usage, 'attempt')} may have been billed though no "
-                "usage came back; their cost is not in it"
+                f"usage came back{f': up to {money(most)}' if most else ''}; it is not in the cost"
+            )
+        if gathered.unseen_usd:
+            notes.append(
+                f"runs that were killed or go on may have spent up to {money(gathered.unseen_usd)} "
+                "that they have not written down; it is not in the cost"
             )
         if cell.unfinished or cell.pruned:
             rows = plural(cell.unfinished + cell.pruned, "row")
