@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -442,6 +443,47 @@ main()
     done = child(code)
     offered = {line.split(",")[-1] for line in done.stdout.splitlines()}
     assert (done.returncode, offered) == (0, expected), done.stderr
+
+
+SHELLS = {"bash": "complete -o nosort -F", "zsh": "compdef", "fish": "complete --no-files"}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_completion_scripts(shell: str) -> None:
+    """The line that the documentation shows for a shell gives a script that the shell can read."""
+    command = f"_BATCHER_COMPLETE={shell}_source batcher"
+    assert command in (Path(__file__).parents[1] / "docs" / "command-line.md").read_text()
+    code = f"""
+import os, sys
+os.environ["_BATCHER_COMPLETE"] = "{shell}_source"
+sys.argv = ["batcher"]
+from batcher.cli import main
+main()
+"""
+    done = child(code)
+    assert SHELLS[shell] in done.stdout, done.stderr
+    if shutil.which(shell):
+        read = subprocess.run([shell, "-n"], input=done.stdout, text=True, check=False)
+        assert read.returncode == 0
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
+def test_bash_completes_what_is_typed() -> None:
+    """In a real bash that has read the script, a choice is completed by the program itself."""
+    here = Path(sys.executable).parent
+    script = (
+        'eval "$(_BATCHER_COMPLETE=bash_source batcher)"\n'
+        "COMP_WORDS=(batcher run in.jsonl --durability fs) COMP_CWORD=4\n"
+        '_batcher_completion batcher; echo "${COMPREPLY[@]}"'
+    )
+    done = subprocess.run(
+        ["bash", "-c", script],
+        env={"PATH": os.pathsep.join([str(here), os.defpath])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split() == ["fsync"], done.stderr
 
 
 @pytest.mark.skipif(not hasattr(time, "tzset"), reason="this system can't change its zone")

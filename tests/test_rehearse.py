@@ -142,3 +142,11 @@ def test_made_up_answers_never_pass_for_real_ones(job: Job):
     assert done.code == 2
     assert "its answers are real" in done.err
     assert job.run().code == 0
+
+
+def test_a_name_that_is_nearly_an_endpoint_is_pointed_out(job: Job):
+    """A typing error in the endpoint's name gets the nearest right one."""
+    job.write([row("a")])
+    done = job.invoke("run", str(job.source), "-o", str(job.output), "--base-url", "opnai")
+    assert done.code == 2
+    assert "did you mean 'openai'?" in done.err

@@ -137,6 +137,70 @@ async def test_errors() -> None:
             await client.chat.completions.create(model="m", messages=SAID)
 
 
+@pytest.mark.parametrize(
+    ("fault", "raised", "code"),
+    [
+        pytest.param("401", openai.AuthenticationError, "invalid_api_key", id="key"),
+        pytest.param("403", openai.PermissionDeniedError, None, id="permission"),
+        pytest.param("409", openai.ConflictError, None, id="conflict"),
+        pytest.param("422", openai.UnprocessableEntityError, None, id="unprocessable"),
+        pytest.param("insufficient_quota", openai.RateLimitError, "insufficient_quota", id="money"),
+        pytest.param("slow_down", openai.RateLimitError, "slow_down", id="slow down"),
+        pytest.param("overloaded", openai.InternalServerError, "server_is_overloaded", id="load"),
+        pytest.param("502_html", openai.InternalServerError, None, id="a proxy's page"),
+        pytest.param("truncated", openai.APIConnectionError, None, id="cut"),
+        pytest.param("garbage", openai.APIConnectionError, None, id="no HTTP"),
+        pytest.param("timeout", openai.APITimeoutError, None, id="timeout"),
+    ],
+)
+async def test_failures_are_the_sdks_own(
+    fault: str, raised: type[openai.APIError], code: str | None
+) -> None:
+    """Each failure comes out as the exception that the SDK has for it, code included."""
+    async with connected(faults={fault: 1}) as client:
+        with pytest.raises(raised) as caught:
+            await client.with_options(timeout=0.5).chat.completions.create(model="m", messages=SAID)
+        if code is not None:
+            assert caught.value.code == code
+
+
+async def test_streaming_is_refused_in_words() -> None:
+    """A stream gets a refusal that names the field, not a stream that never begins."""
+    async with connected() as client:
+        with pytest.raises(openai.BadRequestError) as refused:
+            await client.chat.completions.create(model="m", messages=SAID, stream=True)
+        assert refused.value.param == "stream"
+        assert "stream" in refused.value.message
+
+
+@pytest.mark.parametrize("fault", ["tool_bad_json", "tool_bad_types", "tool_unknown", "tool_none"])
+async def test_tool_faults_parse(fault: str) -> None:
+    """A bad call is well-formed for the SDK: what is wrong is what the model said."""
+    async with connected(faults={fault: 1}) as client:
+        answer = await client.chat.completions.create(
+            model="m", messages=SAID, tools=[TOOL], tool_choice="required"
+        )
+        calls = answer.choices[0].message.tool_calls or []
+        assert bool(calls) == (fault != "tool_none")
+        for call in calls:
+            assert call.type == "function"
+            good = call.function.name == "get_delivery_date" and call.function.arguments == (
+                '{"order_id":"order_12345"}'
+            )
+            assert not good
+
+
+async def test_books_are_open_while_it_runs() -> None:
+    """The books can be read between two requests, and tell the SDK's own sums."""
+    async with connected() as client:
+        answer = await client.chat.completions.create(model="m", messages=SAID)
+        books = await client.get("/sandbox/books", cast_to=object)
+        assert isinstance(books, dict)
+        assert answer.usage is not None
+        assert (books["requests"], books["charged"]) == (1, 1)
+        assert books["usage"]["total_tokens"] == answer.usage.total_tokens
+
+
 async def test_rate_limit() -> None:
     """A refusal for rate carries OpenAI's headers and says how long to wait."""
     async with connected(rpm=1) as client:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from batcher.endpoints.named import Endpoint, find
+from batcher.endpoints.named import Endpoint, find, nearest
 from batcher.settings import Settings, Surroundings, resolve
 from batcher.settings.jobfile import read_job, read_key
 
@@ -78,6 +78,7 @@ def settle(
         find=_find_endpoint,
         read_key=read_key,
         key=api_key,
+        nearest=nearest,
     )
     return resolve(
         flags=words,

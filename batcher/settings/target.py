@@ -53,6 +53,7 @@ class Surroundings(NamedTuple):
         find: Finds an endpoint by its name.
         read_key: Reads a key file.
         key: The key itself, where a program gives it.
+        nearest: Gives the endpoint's name that was probably meant by one that does not exist.
     """
 
     environ: Mapping[str, str]
@@ -60,6 +61,7 @@ class Surroundings(NamedTuple):
     find: Callable[[str], NamedEndpoint | None]
     read_key: Callable[[Path], str]
     key: str | None = None
+    nearest: Callable[[str], str | None] = lambda _: None
 
 
 def settle_target(
@@ -75,7 +77,7 @@ def settle_target(
             raise UsageError(NO_BASE_URL)
         return {"base_url": "", "endpoint": "", "headers": ()}
     named = around.find(said.value)
-    base_url = named.base_url if named else _url(said)
+    base_url = named.base_url if named else _url(said, around)
     name = named.name if named else _host_name(base_url, around)
     key = _key(given, around, named, base_url) if sending and base_url else None
     auth_header = given["auth_header"].value if "auth_header" in given else "Authorization"
@@ -118,11 +120,13 @@ def _host_name(base_url: str, around: Surroundings) -> str:
     return f"{origin.host}:{origin.port}" if around.find(origin.host) else origin.host
 
 
-def _url(said: Given) -> str:
+def _url(said: Given, around: Surroundings) -> str:
     if "://" not in said.value and "/" not in said.value:
+        near = around.nearest(said.value)
+        hint = f"did you mean {near!r}?" if near else "it is no name that is known"
         raise UsageError(
             f"{said.said_by} must be a URL that begins with http:// or https://, or the name of"
-            " an endpoint; it is no name that is known"
+            f" an endpoint; {hint}"
         )
     return base_url_of(said.value, said_by=said.said_by)
 

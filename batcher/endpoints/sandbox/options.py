@@ -132,7 +132,16 @@ class SandboxOptions:
         options = cls(**checked)
         if sum(options.faults.values()) > 1:
             raise UsageError("sandbox: faults: the probabilities add up to more than 1")
+        if options.capacity is not None and not options.takes_time:
+            raise UsageError(
+                "sandbox: capacity: an answer that takes no time gets no slower; give a latency too"
+            )
         return options
+
+    @property
+    def takes_time(self) -> bool:
+        """Whether an answer takes any time."""
+        return self.latency != INSTANT or self.token_latency_s > 0
 
     def to_mapping(self) -> dict[str, Any]:
         """Return plain JSON values that `from_mapping` reads back."""
