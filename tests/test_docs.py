@@ -146,6 +146,15 @@ def test_every_key_of_status_check_and_progress_is_documented(job: Job):
     assert len(Progress._fields) > 10
 
 
+def test_every_room_is_described():
+    """The table of rooms in CONTRIBUTING has each module and package of the house."""
+    house = (ROOT / "CONTRIBUTING.md").read_text().split("## The house")[1].split("\n## ")[0]
+    told = set(re.findall(r"`([a-z]+)/?`", house))
+    rooms = {path.stem for path in (ROOT / "batcher").iterdir() if path.suffix == ".py"}
+    rooms |= {path.parent.name for path in (ROOT / "batcher").glob("*/__init__.py")}
+    assert {room for room in rooms if not room.startswith("_")} <= told
+
+
 def slug(heading: str) -> str:
     """The anchor of a heading."""
     words = re.sub(r"[^\w\- ]", "", heading.strip().lower())
