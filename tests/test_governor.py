@@ -75,12 +75,15 @@ def test_concurrency_is_a_cap_over_all_lanes() -> None:
 def test_window_opens_when_answers_come_back() -> None:
     """A round that comes back lets more leave, spread out rather than at once."""
     made, lane = governor(5000)
-    for permit in send_all(lane, 0.0):
-        lane.settle(permit, Outcome.OK, 1.0)
-    before = made.window
-    assert before > 4
-    assert len(send_all(lane, 1.0)) < before
-    assert made.hold(1.0)[0] is Hold.WINDOW
+    sizes, out = [made.window], send_all(lane, 0.0)
+    for now_s in (1.0, 2.0):
+        back, out = out, []
+        for permit in back:
+            lane.settle(permit, Outcome.OK, now_s)
+            out += send_all(lane, now_s)
+        sizes.append(made.window)
+    assert sizes[0] < sizes[1] < sizes[2]
+    assert len(out) < sizes[2] / 2
 
 
 def test_user_rpm_is_the_total_over_all_lanes() -> None:

@@ -26,6 +26,9 @@ FIRST_STEP = 2
 GAIN_SHARE = 0.1
 # Standard errors by which a difference must stand out.
 CLEAR_Z = 1.6
+# A larger size that seems to bring nothing is dropped once this share of the base's own answers has
+# been seen there: to look on would cost, and what is unclear is so by the base as much.
+LOSING_ANSWERS = 1.0
 # A step smaller than so many standard errors would be judged by luck.
 VISIBLE_Z = 2.0
 # A difference that could not be more than this is not worth another answer: the sign decides.
@@ -71,6 +74,8 @@ class Climbing:
         mean_s: Mean time in flight at the last look; None before one.
         floor_s: Lowest mean time in flight seen, slowly forgotten.
         looked: Number of looks taken.
+        far: Set when a larger size brought nearly all that it could, so that the best must be far:
+            the mean time in flight, and the answers that it rests on.
         failed_share: Share of failures in the last look.
     """
 
@@ -87,6 +92,7 @@ class Climbing:
         "_step",
         "_trial",
         "failed_share",
+        "far",
         "floor_s",
         "looked",
         "mean_s",
@@ -107,6 +113,7 @@ class Climbing:
         self.floor_s = floor_s
         self.mean_s = mean_s
         self.looked = 0
+        self.far: tuple[float, float] | None = None
         self.failed_share = 0.0
 
     @property
@@ -217,16 +224,24 @@ class Climbing:
         high, low = (base, look) if self._down else (look, base)
         change, error = contrast(high, low)
         margin = change - GAIN_SHARE * math.log(high.size / low.size)
+        losing = margin < 0 and not self._down
         unclear = max(abs(margin), AT_STAKE) < CLEAR_Z * error
-        if unclear and look.answers < max(ANSWERS_MOST, ROUNDS_MOST * look.size):
+        enough: float = max(ANSWERS_MOST, ROUNDS_MOST * look.size)
+        if losing:
+            enough = min(enough, max(ANSWERS_LEAST, LOSING_ANSWERS * base.answers))
+        if unclear and look.answers < enough:
             tally.due_answers = tally.answers + max(ANSWERS_LEAST, tally.answers // 4)
             return
         self._note(look)
         if (margin < 0) if self._down else (margin > 0):
             self._size, self._base = look.size, look
             self._trial = None
-            share = abs(change) / math.log(high.size / low.size)
-            self._step = min(self._step + 1, len(STEPS) - 1) if share > FAR_SHARE else 0
+            most = math.log(high.size / low.size)
+            far = abs(change) > FAR_SHARE * most
+            self._step = min(self._step + 1, len(STEPS) - 1) if far else 0
+            if change - error > FAR_SHARE * most and not self._down and look.size < self._most:
+                self.far = look.mean_s, look.answers
+                return
             self._rest = 1
             self._try_next(tally, now_s)
             return

@@ -8,6 +8,7 @@ seconds, free to jump forward and never going back.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from batcher.governor.breaker import SPELL_GAP_S, Breaker, Spell
@@ -64,6 +65,15 @@ class Governor:
         if lane is None:
             lane = self._lanes[model] = Lane(self, model, self.limits.concurrency, now_s)
         return lane
+
+    @property
+    def user_rates(self) -> tuple[float, float]:
+        """Requests and tokens a second that the user allows; infinite where not given."""
+        requests, tokens = self.requests, self.tokens
+        return (
+            math.inf if requests is None else requests.per_s,
+            math.inf if tokens is None else tokens.per_s,
+        )
 
     @property
     def window(self) -> int:

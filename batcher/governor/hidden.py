@@ -6,8 +6,8 @@ Between two such moments the endpoint let through what it had refilled and nothi
     rate = (sent - refused in between) / time in between
 
 whatever the latency, the size of its bucket, or the pace in between, provided the bucket did not
-run over. If it did, the rate is higher than that, and below the pace at which the second refusal
-came. So the rate lies between the two, and each cycle narrows them.
+run over. It did not where the pace was above that rate all the time. If it did, the rate is higher
+than that, and below the pace at which the second refusal came: it lies between the two.
 
 A refusal of a request that was sent before the last reaction says nothing new. All refusals up to
 then make one cluster; when it has come in whole, the estimate is made and the pace set just below.
@@ -25,20 +25,29 @@ AIM = 0.98
 # An estimate from fewer is off by more than a tenth: keep the older moment and count on.
 ACCEPTED_LEAST = 10
 # Without an estimate the pace halves at each cluster and doubles in a second, or in as long as
-# eight requests take, whichever is longer: bisection, as quick as the answers allow.
+# eight requests take, or in twice the time that a refusal takes to reach us, whichever is longest:
+# bisection, as quick as the answers allow.
 SEARCH_CUT = 0.5
 SEARCH_DOUBLING_S = 1.0
 SEARCH_DOUBLING_REQUESTS = 8.0
-# With an estimate: half a per cent a second, so that the pace passes the estimate after 4 s at the
-# first and, where estimates agree, up to four times slower: about three refusals a minute.
-TRACK_PER_S = 0.005
-TRACK_SLOWER_MOST = 4.0
+# With an estimate the pace climbs back to it in the time in which a hundred requests are accepted
+# for each that the last cluster refused: looking costs one in a hundred, whatever the rate and
+# however slow refusals come. No quicker than estimates are told apart from jitter, and no slower
+# than a changed limit may go unnoticed.
+SHARE_REFUSED = 0.01
+CLIMB_LEAST_S = 2.0
+CLIMB_MOST_S = 16.0
 # Counting is exact to about a request at either end: estimates that differ by no more than this
 # many of those counted, and a little for jitter, are of the same rate and are pooled.
 COUNT_ERROR = 2.0
 AGREE = 0.02
 # The pool remembers about so many requests, so that it follows a rate that drifts.
 POOL_MOST = 500.0
+# The pace was above the rate all the time, but for the hundredth that counting errs by.
+EXACT_SHARE = 0.99
+# Where less than this share of the pace has left, something else held requests back, and what was
+# refused was a burst: it says nothing about the rate.
+PACED_SHARE = 0.9
 # Past the estimate by so much, the limit has risen: grow by this a second; further on, search.
 PASSED = 1.03
 PASSED_PER_S = 0.03
@@ -60,14 +69,27 @@ class HiddenRate:
     """
 
     __slots__ = (
-        "_at_s", "_delay_s", "_due_s", "_estimate", "_last_s", "_last_seq", "_mark_s", "_mark_seq",
-        "_peak", "_pooled", "_reacted_s", "_refused", "_slower", "per_s",
+        "_at_s",
+        "_climb_s",
+        "_delay_s",
+        "_due_s",
+        "_estimate",
+        "_last_s",
+        "_last_seq",
+        "_least",
+        "_mark_s",
+        "_mark_seq",
+        "_peak",
+        "_pooled",
+        "_reacted_s",
+        "_refused",
+        "per_s",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.per_s = math.inf
         self._estimate: float | None = None
-        self._slower = 1.0
+        self._climb_s = CLIMB_LEAST_S
         self._delay_s = 0.0
         self._at_s = 0.0
         self._reacted_s = -math.inf
@@ -77,6 +99,7 @@ class HiddenRate:
         self._last_s = 0.0
         self._last_seq = 0
         self._refused = 0
+        self._least = math.inf
         self._peak = 0.0
         self._pooled = 0.0
 
@@ -125,6 +148,7 @@ class HiddenRate:
             cut = max(cut, min(pace_per_s, AIM * self._estimate))
         slowest = max(SLOWEST_PER_S, min(1 / wait_s, pace_per_s) if wait_s > 0 else 0.0)
         self.per_s = max(slowest, cut)
+        self._least = min(self._least, self.per_s)
         self._reacted_s = self._at_s = now_s
         self._due_s = now_s + max(GRACE_LEAST_S, GRACE_FACTOR * self._delay_s)
 
@@ -139,9 +163,16 @@ class HiddenRate:
             if apart_s >= STALE_S:
                 self._move_mark()
             return
+        if (accepted + self._refused) / apart_s < PACED_SHARE * self._least:
+            self._move_mark()
+            return
         low = accepted / apart_s
-        self._pool(low if self._peak < low * 1.1 else math.sqrt(low * self._peak), accepted)
-        self.per_s = max(SLOWEST_PER_S, AIM * (self._estimate or low))
+        exact = self._least >= EXACT_SHARE * low
+        self._pool(low if exact else math.sqrt(low * max(low, self._peak)), accepted)
+        known = self._estimate or low
+        climb_s = self._refused / SHARE_REFUSED / known
+        self._climb_s = min(CLIMB_MOST_S, max(CLIMB_LEAST_S, climb_s))
+        self.per_s = max(SLOWEST_PER_S, AIM * known)
         self._reacted_s = now_s
         self._move_mark()
 
@@ -151,19 +182,19 @@ class HiddenRate:
         if old is not None and abs(estimate / old - 1) < AGREE + COUNT_ERROR / accepted:
             self._pooled = min(POOL_MOST, self._pooled + accepted)
             self._estimate = old + (estimate - old) * min(1.0, accepted / self._pooled)
-            self._slower = min(TRACK_SLOWER_MOST, 2 * self._slower)
         else:
-            self._estimate, self._pooled, self._slower = estimate, float(accepted), 1.0
+            self._estimate, self._pooled = estimate, float(accepted)
 
     def _move_mark(self) -> None:
         self._mark_s, self._mark_seq, self._refused = self._last_s, self._last_seq, 0
+        self._least = self.per_s
 
     def _grow(self, dt_s: float) -> None:
         known = self._estimate
         if known is None or self.per_s > FAR_PASSED * known or self.per_s < SEARCH_CUT * known:
             doubling_s = max(SEARCH_DOUBLING_S, SEARCH_DOUBLING_REQUESTS / self.per_s)
-            self.per_s *= 2 ** (dt_s / doubling_s)
+            self.per_s *= 2 ** (dt_s / max(doubling_s, GRACE_FACTOR * self._delay_s))
         elif self.per_s > PASSED * known:
-            self.per_s *= 1 + PASSED_PER_S * dt_s
+            self.per_s *= 1 + PASSED_PER_S * dt_s / max(1.0, GRACE_FACTOR * self._delay_s)
         else:
-            self.per_s += known * TRACK_PER_S / self._slower * dt_s
+            self.per_s += known * (1 - AIM) / self._climb_s * dt_s

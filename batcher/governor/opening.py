@@ -1,8 +1,10 @@
-"""The opening of a window: a factor a round, while the rounds stay short.
+"""The opening of a window: each answer makes room for several more, while answers keep coming.
 
-A round lets the window's number of requests leave and takes the time until three quarters of them
-are back. Counting what is back, rather than how long the answers took, also counts the requests
-that are still out, so that a round of quick answers among slow ones does not deceive.
+Growth is clocked by answers, as in TCP's slow start: an endpoint that slows down slows the growth
+down before anything has been judged, and no more has left than it answered for. What leaves is
+spread over the time of a round, or answers would come in bursts that say nothing in between.
+
+It ends at the ceiling, or when the lag shows that requests wait in a queue.
 """
 
 from __future__ import annotations
@@ -10,164 +12,182 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from batcher.governor.lag import Lag
+
 if TYPE_CHECKING:
     from batcher.governor.looks import Tally
 
-__all__ = ["Opening"]
+__all__ = ["ROUND_LEAST_S", "Opening", "fallen"]
 
-# Each round shows whether the last growth was borne, and risks this factor and no more. TCP
-# doubles; here the range is a thousand-fold (4 to 5,000), a round may last many seconds, and 4, 24,
-# 144, 864 reaches the end of it in four.
-GROWTH = 6.0
-# The sends of a round are spread over this share of the time that the last took, so that a refusal
-# among the first stops the rest.
-SPREAD = 0.25
-# The slowest quarter of a long-tailed endpoint must not hold a round up.
+# By this a window grows in a round. TCP doubles; here the range is a thousand-fold (4 to 5,000) and
+# a round may last many seconds: four of them for a thousand. More would overrun small endpoints.
+GROWTH = 8.0
+FIRST_GROWTH = 6.0
+# A round is over when as much as this of what it began with is back: a long tail must not hold it
+# up.
 ROUND_SHARE = 0.75
-# A round that takes longer than those before has met a limit: the next may grow by this factor
-# over the square of how much longer, so that the best size is not left behind by far. A quarter
-# longer is what the noise of small rounds makes.
-GROWTH_LEAST = 1.5
+# What leaves is paced at this many windows a round: twice of what comes back.
+SPREAD = 2.0
+# It is judged after each eighth of the window, so that growth is nearly continuous.
+SHARES = 8
+# The lag may rise by a quarter unheeded (the noise of small rounds); beyond that growth falls with
+# its square, to nothing where it has doubled.
 EVEN = 1.25
-# It is overload when throughput grew by less than the root of what the size grew by, and in any
-# case when the round took twice as long: the climb finds what else there is at less risk. Few
-# answers are a poor measure: the time of n exponential latencies is off by 1.5 / sqrt(n) once
-# in ten rounds.
 SLOWER_MOST = 2.0
+# Few answers are a poor measure: the lag of n exponential latencies is off by 1.5 / sqrt(n) once in
+# ten rounds.
 SLOWER_NOISE = 1.5
-# A round cut short is taken to need the time that the rest would take at its pace, up to so many
-# times what it took: answers of equal length come all at once.
-LATE_MOST = 4.0
-# Rounds that took no longer than this times those before were borne with ease; only they are what
+# Rounds whose lag was no more than this times those before were borne with ease; only they are what
 # later ones are measured by.
 EASE = 1.5
 # A verdict from fewer requests than this is tried once more, by TCP's pace.
 ENOUGH = 16
 AGAIN_GROWTH = 2.0
-# Beyond its best an endpoint takes time as (n / best) ** e, e from 1 (a mere queue) to 2 (a
-# throughput that falls as fast as the load grows); this is the middle.
-OVERLOAD_EXPONENT = 1.5
+# Beyond its best an endpoint's throughput stays (a mere queue) or falls as fast as the load grows;
+# this is the middle, as an exponent: per_s = best * (best / n) ** FALL.
+FALL = 0.5
 # A refusal needs time to reach us before the next growth, however fast the answers are; four
 # such rounds are a second.
 ROUND_LEAST_S = 0.25
 
 
+def fallen(size: int, borne: float) -> int:
+    """Return the best size, by what was served at `size`: `borne` at the latency of a calm one."""
+    return max(1, min(size, int((borne * size**FALL) ** (1 / (1 + FALL)))))
+
+
 class Opening:
-    """Rounds of growth from `size` to `ceiling`.
+    """Growth from `size` to `ceiling`.
 
     Attributes:
-        round_s: Time of a round that was borne, over all so far; None before the first.
-        floor_s: Lowest mean latency of a round.
+        again: Whether it opens again, after an outage.
+        mean_s: Time in flight over the rounds that were borne; None before the first.
+        floor_s: The same, once it rests on enough; infinite before.
         over: Whether the ceiling or an overload has been reached.
+        per_s: Pace at which requests may leave; infinite while the time of a round is not known.
     """
 
     __slots__ = (
-        "_before",
+        "_answers",
+        "_began_s",
         "_borne",
         "_ceiling",
         "_growth",
-        "_rounds",
+        "_lag",
+        "_lag_s",
+        "_room",
+        "_seen",
         "_size",
+        "_start",
+        "again",
         "floor_s",
+        "mean_s",
         "over",
-        "round_s",
+        "per_s",
     )
 
-    def __init__(self, size: int, *, ceiling: int, growth: float | None) -> None:
-        self._size = size
-        self._before = size
-        self._borne = size
+    def __init__(
+        self,
+        size: int,
+        now_s: float,
+        *,
+        ceiling: int,
+        left: int = 0,
+        growth: float | None = None,
+        known: tuple[float, float] | None = None,
+        again: bool = False,
+    ) -> None:
+        """Start at `size`; of what left before, `left` in number, nothing is judged.
+
+        `known` is the mean time in flight so far, and the number of answers that it rests on.
+        """
+        self._size = self._start = self._borne = size
+        self._room = float(size)
         self._ceiling = ceiling
         self._growth = GROWTH if growth is None else growth
-        self._rounds = 0.0
-        self.round_s: float | None = None
-        self.floor_s = math.inf
+        self._lag = Lag(left, left, now_s)
+        self._lag_s = 0.0
+        self._answers = 0
+        self.mean_s: float | None = None if known is None else known[0]
+        self._seen = 0.0 if known is None else known[1]
+        self._began_s = now_s
+        self.again = again
+        self.floor_s = self.mean_s if self.mean_s and self._seen >= ENOUGH else math.inf
         self.over = False
-
-    @property
-    def mean_s(self) -> float | None:
-        """About the time in flight."""
-        return self.round_s
+        self.per_s = math.inf
 
     def begin(self, tally: Tally, now_s: float, next_seq: int) -> None:
-        """Begin a round, of requests that leave from now on."""
-        tally.reset(
-            now_s,
-            from_seq=next_seq,
-            from_first=True,
-            due_answers=math.ceil(ROUND_SHARE * self._size),
-            due_s=(
-                math.inf
-                if self.round_s is None
-                else now_s + self._spread_s() + self._most_s() * self._turnover()
-            ),
-        )
+        """Go on counting; requests that left before `next_seq` never count."""
+        tally.reset(now_s, from_seq=next_seq, due_answers=max(1, self._size // SHARES))
 
-    def judge(self, tally: Tally, now_s: float, *, used: bool) -> int:
-        """End a round; return the window's size from now on."""
-        if not used:
+    def judge(self, answers: int, now_s: float, *, left: int, back: int) -> int:
+        """Go on from what came back while the window held; return its size from now on.
+
+        Args:
+            answers: What came back well since the last time.
+            now_s: Monotonic seconds.
+            left: How many requests have left so far.
+            back: How many of them are under way no more.
+        """
+        lag_s = self._lag.look(left, back, now_s)
+        if lag_s is None:
             return self._size
-        took_s = max(now_s - tally.began_s - self._spread_s(), 1e-6) / self._turnover()
-        late = math.ceil(ROUND_SHARE * self._size) / max(1, tally.answers)
-        slower = (
-            took_s * min(LATE_MOST, max(1.0, late)) / max(self.round_s or took_s, ROUND_LEAST_S)
-        )
-        if self.round_s is not None and took_s >= self._most_s() - 1e-9:
-            return self._overloaded(slower)
-        if slower <= EASE:
-            self._borne = self._size
-            self._average(took_s)
-        self.floor_s = min(self.floor_s, tally.sum_s / max(1, tally.answers))
-        if self._size >= self._ceiling:
-            self.over = True
+        self._answers += answers
+        self._lag_s += answers * lag_s
+        slower = 1.0 if self.mean_s is None else lag_s / max(self.mean_s, ROUND_LEAST_S)
+        if self.mean_s is not None and slower > self._slower_most():
+            self._overloaded(left, back, now_s)
             return self._size
-        growth = max(GROWTH_LEAST, self._growth / max(1.0, slower / EVEN) ** 2)
-        self._before = self._size
-        self._size = min(self._ceiling, math.ceil(self._size * growth))
+        self._grow(answers, slower)
+        if self._answers >= ROUND_SHARE * self._start and now_s - self._began_s >= ROUND_LEAST_S:
+            self._round(self._lag_s / self._answers, now_s)
         return self._size
 
-    @property
-    def per_s(self) -> float:
-        """Pace of a round's sends; infinite in the first, whose time is not known."""
-        if self.round_s is None:
-            return math.inf
-        return self._size / (SPREAD * max(self.round_s, ROUND_LEAST_S))
+    def _grow(self, answers: int, slower: float) -> None:
+        growth = self._full_growth() / max(1.0, slower / EVEN) ** 2
+        self._room += max(0.0, growth - 1.0) * answers
+        self._room = min(self._room, self._ceiling, self._full_growth() * self._start)
+        self._size = max(self._size, int(self._room))
+        if self.mean_s is not None:
+            self.per_s = SPREAD * self._size / max(self.mean_s, ROUND_LEAST_S)
 
-    def _spread_s(self) -> float:
-        """How much longer a round takes for having its sends spread."""
-        return 0.0 if self.round_s is None else ROUND_SHARE * self._size / self.per_s
+    def _round(self, lag_s: float, now_s: float) -> None:
+        """Average the lags, each by its number of requests, and begin the next round."""
+        known_s = lag_s if self.mean_s is None else self.mean_s
+        if lag_s <= EASE * max(known_s, ROUND_LEAST_S):
+            self._seen += self._answers
+            self.mean_s = known_s + (lag_s - known_s) * self._answers / self._seen
+            self._borne = self._start
+            if self._seen >= ENOUGH:
+                self.floor_s = self.mean_s
+        if self._start >= self._ceiling:
+            self.over = True
+        self._start, self._began_s = self._size, now_s
+        self._answers, self._lag_s = 0, 0.0
+        if self.over:
+            self.per_s = math.inf
 
-    def _turnover(self) -> float:
-        """How many times the time in flight a round takes by the way it begins.
+    def _full_growth(self) -> float:
+        return min(self._growth, FIRST_GROWTH) if self._seen < ENOUGH else self._growth
 
-        Where the window grew by `g`, only the share 1 - 1 / g of the round leaves at once; the rest
-        leaves as the requests of the round before come back.
-        """
-        growth = self._size / self._before
-        return 1.0 + max(0.0, 1.0 - (1.0 - ROUND_SHARE) * growth) if self._rounds else 1.0
+    def _slower_most(self) -> float:
+        return SLOWER_MOST * (1 + SLOWER_NOISE / math.sqrt(self._seen))
 
-    def _average(self, took_s: float) -> None:
-        """Average the rounds' times, each by its number of requests."""
-        known_s = took_s if self.round_s is None else self.round_s
-        self._rounds += self._size
-        self.round_s = known_s + (took_s - known_s) * self._size / self._rounds
-
-    def _most_s(self) -> float:
-        noise = SLOWER_NOISE / math.sqrt(ROUND_SHARE * self._rounds)
-        slower = min(SLOWER_MOST, math.sqrt(self._size / self._before))
-        return max(1.2, slower) * (1 + noise) * max(self.round_s or 0.0, ROUND_LEAST_S)
-
-    def _overloaded(self, slower: float) -> int:
-        """Fall back to what the time of the round says that the endpoint bears.
+    def _overloaded(self, left: int, back: int, now_s: float) -> None:
+        """Fall back to what the endpoint bears, by what it lets through now.
 
         Where that rests on a handful of requests, which may have been lucky ones, the opening
         begins again from there, by doubling.
         """
-        borne = int(self._size / max(1.0, slower) ** (1 / OVERLOAD_EXPONENT))
-        self._size = self._before = max(self._borne, borne)
-        if self._rounds < ENOUGH and self._growth > AGAIN_GROWTH:
-            self._growth = AGAIN_GROWTH
-            self._rounds, self.round_s = 0.0, None
-        else:
+        calm_s = max(self.mean_s or 0.0, ROUND_LEAST_S)
+        borne = calm_s * self._lag.per_s(back, now_s, calm_s)
+        self._size = self._start = max(min(self._borne, self._size), fallen(self._size, borne))
+        self._room = float(self._size)
+        self.per_s = math.inf
+        if self._seen >= ENOUGH or self._growth <= AGAIN_GROWTH:
             self.over = True
-        return self._size
+            return
+        self._growth = AGAIN_GROWTH
+        self._lag = Lag(left, back, now_s)
+        self._answers, self._lag_s, self._seen, self.mean_s = 0, 0.0, 0.0, None
+        self._began_s = now_s

@@ -3,6 +3,7 @@
 The window counts answers; when a stretch is over it asks its mode what to do:
 
 - `Opening` (at the start, and after an outage) grows by a factor a round, while rounds stay short.
+- `Paced` (where a rate is known) makes way for the rate, while the endpoint keeps up.
 - `Climbing` compares the throughput of the present size with that of a size a step away.
 
 A surge of failures halves the window at once, whatever the mode.
@@ -14,7 +15,8 @@ import math
 
 from batcher.governor.climbing import Climbing
 from batcher.governor.looks import Tally
-from batcher.governor.opening import ROUND_LEAST_S, Opening
+from batcher.governor.opening import Opening
+from batcher.governor.paced import Paced
 
 __all__ = ["START", "Window"]
 
@@ -25,14 +27,17 @@ START = 4
 # anyway. Five of them are no coincidence.
 SURGE_SHARE = 0.3
 SURGE_LEAST = 5
+# It is looked for in stretches of at least so many answers.
+SURGE_ANSWERS = 20
 # Failures that go on at an eighth of the window do not come from its size.
 SURGE_CUTS_MOST = 3
 # What an outage tears down fails moments before nobody answers any more.
 CUT_WITH_OUTAGE_S = 5.0
 # After an outage: TCP's pace, from a size that was borne before.
 REOPEN_GROWTH = 2.0
-# Latencies vary: what a rate needs in flight goes up and down by about this much.
-WAY_GROWTH = 1.5
+# Where the climb finds the best to be far, the window opens again, as gently: the first opening has
+# been wrong already. By doubling it takes one latency for what takes the climb three.
+FAR_GROWTH = 2.0
 # Half the share that made it a surge: it is over.
 SURGE_OVER_SHARE = 0.15
 
@@ -45,10 +50,13 @@ class Window:
         blocked: Set by the lane when the window alone kept a request from leaving.
         hindered: Set by the lane when a limit on the rate did. A window that does not bind is
             neither judged nor grown; one that binds now and then beside a rate makes way for it.
-        moved: Set when the opening has taken a step; for the lane to clear.
+        moved: Set when the pace of an opening has changed; for the lane to clear.
+        rate_per_s: Set by the lane to the rate that holds, infinite while none is known.
     """
 
     __slots__ = (
+        "_answers_before",
+        "_bad_before",
         "_cut_s",
         "_cuts",
         "_mode",
@@ -58,10 +66,11 @@ class Window:
         "hindered",
         "most",
         "moved",
+        "rate_per_s",
         "size",
     )
 
-    def __init__(self, most: int, now_s: float) -> None:
+    def __init__(self, most: int, now_s: float, *, rate_per_s: float = math.inf) -> None:
         """Open with `START`, never above `most`."""
         self.most = most
         self.size = min(START, most)
@@ -72,12 +81,16 @@ class Window:
         self._uncut = 0
         self._cut_s = -math.inf
         self._tally = Tally()
-        self._mode: Opening | Climbing = Opening(self.size, ceiling=most, growth=None)
+        self.rate_per_s = rate_per_s
+        self._mode: Opening | Paced | Climbing = Opening(self.size, now_s, ceiling=most)
+        if rate_per_s < math.inf:
+            self._mode = Paced(self.size, most, now_s)
+        self._bad_before = self._answers_before = 0
         self._restart(now_s, next_seq=0)
 
     @property
     def per_s(self) -> float:
-        """Pace at which a round of the opening may leave; infinite outside one."""
+        """Pace at which requests may leave while the window opens; infinite otherwise."""
         return self._mode.per_s if isinstance(self._mode, Opening) else math.inf
 
     @property
@@ -108,7 +121,8 @@ class Window:
 
     def refused(self, now_s: float, next_seq: int) -> None:
         """Hear that a request was refused for rate: a round under way says nothing any more."""
-        if isinstance(self._mode, Opening):
+        if isinstance(self._mode, Opening) and self.rate_per_s < math.inf:
+            self._make_way(now_s, next_seq)
             self._restart(now_s, next_seq)
 
     def reopen(self, down_s: float, now_s: float, next_seq: int) -> None:
@@ -122,59 +136,100 @@ class Window:
         )
         self.size = max(1, ceiling // 4)
         self._cuts = 0
-        self._mode = Opening(self.size, ceiling=ceiling, growth=REOPEN_GROWTH)
+        self._mode = Opening(
+            self.size, now_s, ceiling=ceiling, left=next_seq, growth=REOPEN_GROWTH, again=True
+        )
         self._restart(now_s, next_seq)
 
     def _restart(self, now_s: float, next_seq: int) -> None:
         self.blocked = self.hindered = False
+        self._answers_before += self._tally.answers
+        self._bad_before += self._tally.answers - self._tally.good
+        if self._answers_before >= SURGE_ANSWERS:
+            self._answers_before = self._bad_before = 0
         self._mode.begin(self._tally, now_s, next_seq)
 
     def _judge(self, now_s: float, in_flight: int, next_seq: int) -> None:
         mode = self._mode
-        if self.hindered and self._tally.answers >= self._tally.due_answers:
-            rising = isinstance(mode, Climbing) and mode.rising
-            if self.blocked or rising:
-                self._make_way(now_s, 1.0 if rising else WAY_GROWTH)
-                return
+        if isinstance(mode, Paced):
+            self._judge_paced(mode, now_s, in_flight, next_seq)
+            return
+        if self._hindered(mode):
+            self._make_way(now_s, next_seq)
+            self._restart(now_s, 0)
+            return
         if isinstance(mode, Opening):
-            least_s = self._tally.began_s + ROUND_LEAST_S
-            if now_s < least_s:
-                self._tally.due_answers, self._tally.due_s = math.inf, least_s
-                return
-            self.moved = True
-            self.size = mode.judge(self._tally, now_s, used=self.blocked and not self.hindered)
-            if not mode.over:
-                self._restart(now_s, next_seq)
-                return
-            mode = self._mode = Climbing(
-                self.size, self.most, mean_s=mode.round_s, floor_s=mode.floor_s
-            )
-            mode.begin(self._tally, now_s, 0)
+            self._judge_opening(mode, now_s, in_flight, next_seq)
             return
         before = mode.looked
         self.size = mode.judge(
             self._tally, now_s, in_flight, used=self.blocked and not self.hindered
         )
-        if mode.looked != before:
+        if mode.far is not None:
+            self.moved = True
+            self._mode = Opening(
+                self.size,
+                now_s,
+                ceiling=self.most,
+                left=next_seq,
+                growth=FAR_GROWTH,
+                known=mode.far,
+            )
+            self._restart(now_s, 0)
+        elif mode.looked != before:
             self.blocked = self.hindered = False
             if mode.failed_share < SURGE_OVER_SHARE:
                 self._cuts = 0
 
-    def _make_way(self, now_s: float, growth: float) -> None:
-        """Grow, or keep a trial, unjudged: the rate keeps the endpoint from overload already."""
+    def _hindered(self, mode: Opening | Climbing) -> bool:
+        """Whether a rate takes over: the window opens under one, or binds beside one."""
+        if isinstance(mode, Opening):
+            return self.rate_per_s < math.inf and not mode.again
+        answered = self._tally.answers >= self._tally.due_answers
+        return answered and self.hindered and (self.blocked or mode.rising)
+
+    def _judge_opening(self, mode: Opening, now_s: float, in_flight: int, next_seq: int) -> None:
+        if self.hindered or not self.blocked:
+            # The window is not what holds the run: nothing to learn before a window's worth of
+            # answers, which is what a run that waits for its source should pay for.
+            self._restart(now_s, 0)
+            self._tally.due_answers = max(START, self.size)
+            return
         self.moved = True
-        self.size = min(self.most, math.ceil(growth * self.size))
-        floor_s = self._mode.floor_s
-        self._mode = Climbing(self.size, self.most, mean_s=self.mean_s, floor_s=floor_s)
+        back = next_seq - in_flight
+        self.size = mode.judge(self._tally.good, now_s, left=next_seq, back=back)
+        if mode.over and self.rate_per_s < math.inf:
+            self._make_way(now_s, next_seq)
+        elif mode.over:
+            self._climb()
         self._restart(now_s, 0)
 
-    def _surged(self) -> bool:
-        bad = self._tally.answers - self._tally.good
-        return (
-            bad >= SURGE_LEAST
-            and bad > SURGE_SHARE * self._tally.answers
-            and self._cuts < SURGE_CUTS_MOST
+    def _judge_paced(self, mode: Paced, now_s: float, in_flight: int, next_seq: int) -> None:
+        self.size = mode.judge(
+            self._tally.good,
+            now_s,
+            left=next_seq,
+            back=next_seq - in_flight,
+            rate_per_s=self.rate_per_s,
+            full=self.blocked,
         )
+        if mode.over:
+            self._climb()
+        self._restart(now_s, 0)
+
+    def _make_way(self, now_s: float, next_seq: int) -> None:
+        """Follow the rate that has become known."""
+        self.moved = True
+        self._mode = Paced(self.size, self.most, now_s, left=next_seq)
+
+    def _climb(self) -> None:
+        floor_s = self._mode.floor_s
+        self._mode = Climbing(self.size, self.most, mean_s=self.mean_s, floor_s=floor_s)
+
+    def _surged(self) -> bool:
+        bad = self._bad_before + self._tally.answers - self._tally.good
+        answers = self._answers_before + self._tally.answers
+        return bad >= SURGE_LEAST and bad > SURGE_SHARE * answers and self._cuts < SURGE_CUTS_MOST
 
     def _cut(self, now_s: float, next_seq: int) -> None:
         if self._cuts == 0:
@@ -183,6 +238,6 @@ class Window:
         self._cut_s = now_s
         self.moved = True
         self.size = max(1, self.size // 2)
-        floor_s = self._mode.floor_s
-        self._mode = Climbing(self.size, self.most, mean_s=self.mean_s, floor_s=floor_s)
+        self._climb()
         self._restart(now_s, next_seq)
+        self._answers_before = self._bad_before = 0
