@@ -11,10 +11,11 @@ import pytest
 from tests.bench.governor_scenarios import SCENARIOS
 
 WITHIN = {
-    "hidden rate": ([0, 2, 8], {"limit used": (0.95, 1.0), "refused": (0.0, 0.05)}),
+    "hidden rate": ([2, 8, 24, 68], {"limit used": (0.95, 1.0), "refused": (0.0, 0.05)}),
     "told rate": ([0, 4, 9], {"limit used": (0.97, 1.0), "refused": (0.0, 0.02)}),
-    "given rate": ([0, 2, 3], {"limit used": (0.98, 1.0), "refused": (0.0, 0.0)}),
-    "hidden capacity": ([0, 9], {"best throughput": (0.9, 1.1)}),
+    "given rate": ([0, 1, 45, 62], {"limit used": (0.97, 1.0), "refused": (0.0, 0.0)}),
+    "given tokens": ([1, 9], {"limit used": (0.97, 1.0), "fullest minute": (0.0, 1.05)}),
+    "hidden capacity": ([0, 3, 92], {"best throughput": (0.9, 1.1)}),
     "outage": ([0, 3, 4], {"back after s": (0.0, 5.0), "rate in 5 s": (0.0, 2.0)}),
 }
 

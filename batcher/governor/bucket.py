@@ -46,8 +46,9 @@ class Bucket:
         """Take `amount`; call after `wait_s` has said 0."""
         self._level -= amount
 
-    def give(self, amount: float) -> None:
+    def give(self, amount: float, now_s: float) -> None:
         """Give back what was reserved too much; a negative `amount` charges what was too little."""
+        self.wait_s(0.0, now_s)
         self._level = min(self._level + amount, max(self._most, self.per_s * REFUND_MAX_S))
 
     def set_rate(self, per_s: float, now_s: float) -> None:

@@ -45,9 +45,13 @@ AGREE = 0.02
 POOL_MOST = 500.0
 # The pace was above the rate all the time, but for the hundredth that counting errs by.
 EXACT_SHARE = 0.99
-# Where less than this share of the pace has left, something else held requests back, and what was
-# refused was a burst: it says nothing about the rate.
+# Where less than this share of the pace has left, something else held requests back, and the bucket
+# may have run over: what left is then the most that the rate is known to be.
 PACED_SHARE = 0.9
+# Where besides that less than this was refused, it was the end of a burst, which says nothing; with
+# an estimate to live by, as much as may be refused for good.
+FIRST_BURST_SHARE = 0.1
+BURST_SHARE = 0.03
 # Past the estimate by so much, the limit has risen: grow by this a second; further on, search.
 PASSED = 1.03
 PASSED_PER_S = 0.03
@@ -163,12 +167,15 @@ class HiddenRate:
             if apart_s >= STALE_S:
                 self._move_mark()
             return
-        if (accepted + self._refused) / apart_s < PACED_SHARE * self._least:
+        sent = accepted + self._refused
+        kept = sent / apart_s >= PACED_SHARE * self._least
+        burst_share = FIRST_BURST_SHARE if self._estimate is None else BURST_SHARE
+        if not kept and self._refused < burst_share * sent:
             self._move_mark()
             return
-        low = accepted / apart_s
-        exact = self._least >= EXACT_SHARE * low
-        self._pool(low if exact else math.sqrt(low * max(low, self._peak)), accepted)
+        low, peak = accepted / apart_s, self._peak if kept else sent / apart_s
+        exact = kept and self._least >= EXACT_SHARE * low
+        self._pool(low if exact else math.sqrt(low * max(low, peak)), accepted)
         known = self._estimate or low
         climb_s = self._refused / SHARE_REFUSED / known
         self._climb_s = min(CLIMB_MOST_S, max(CLIMB_LEAST_S, climb_s))

@@ -146,9 +146,9 @@ class Lane:
         else:
             self._failed(permit, outcome, now_s, wait_s, row, connection_refused=connection_refused)
         if tokens is not None and (gov.tokens is not None or self._pacer.active):
-            self._pacer.used(permit.tokens, tokens)
+            self._pacer.used(permit.tokens, tokens, now_s)
             if gov.tokens is not None:
-                gov.tokens.give(permit.tokens - tokens)
+                gov.tokens.give(permit.tokens - tokens, now_s)
 
     def learn(self, headers: RateHeaders, sent_s: float, now_s: float) -> None:
         """Take in the rate headers of the answer to a request sent at `sent_s`."""

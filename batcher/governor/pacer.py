@@ -123,11 +123,12 @@ class Pacer:
         if self._tokens is not None:
             self._tokens.take(tokens)
 
-    def used(self, reserved: float, used: float) -> None:
+    def used(self, reserved: float, used: float, now_s: float) -> None:
         """Put right what was reserved for a request by the tokens that it really used."""
-        self._tokens_each += TOKENS_SHARE * (used - self._tokens_each)
+        share = TOKENS_SHARE if self._tokens_each > 0.0 else 1.0
+        self._tokens_each += share * (used - self._tokens_each)
         if self._tokens is not None:
-            self._tokens.give(reserved - used)
+            self._tokens.give(reserved - used, now_s)
 
     def learn(self, headers: RateHeaders, sent_s: float, now_s: float, sent: int) -> None:
         """Take in the headers of the answer to a request sent at `sent_s`; `sent` left so far."""
@@ -165,13 +166,14 @@ class Pacer:
         self.repace(now_s)
 
     def roll(self, now_s: float, *, ok: int, sent: int) -> None:
-        """Take the rates of late, from what was answered and sent so far."""
+        """Take the rates of late, from what was answered and sent so far; they move the paces."""
         span_s = now_s - self._rolled_s
         share = 1.0 if self._ok_per_s == 0.0 else ROLL_SHARE
         self._ok_per_s += ((ok - self._ok) / span_s - self._ok_per_s) * share
         self._sent_per_s += ((sent - self._sent) / span_s - self._sent_per_s) * share
         self._rolled_s, self.roll_due_s = now_s, now_s + ROLL_S
         self._ok, self._sent = ok, sent
+        self.repace(now_s)
 
     def repace(self, now_s: float) -> None:
         """Bring every pace up to date, and tell the window what rate it could use."""
