@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import traceback
 from collections.abc import Iterator
@@ -343,13 +346,22 @@ def cancelled_at_two(program: Program, endpoint: Endpoint, on_cancel: Any, times
     """Cancel a run with two requests in flight, so many times; it ends cancelled."""
 
     async def main() -> None:
-        run = asyncio.create_task(program.run_async(concurrency=2, on_cancel=on_cancel))
+        draining = asyncio.Event()
+
+        def look(progress: batcher.Progress) -> None:
+            if progress.held_by == "draining":
+                draining.set()
+
+        run = asyncio.create_task(
+            program.run_async(concurrency=2, on_cancel=on_cancel, on_progress=look)
+        )
         await asyncio.to_thread(endpoint.wait_until, lambda books: books.in_flight == 2)
         for _ in range(times):
             run.cancel()
             await asyncio.sleep(0)
+        await draining.wait()
         if on_cancel == "drain" and times == 1:
-            assert not run.done()
+            # What is broken off is broken off by now.
             endpoint.release()
         with pytest.raises(asyncio.CancelledError):
             await run
@@ -435,3 +447,26 @@ def test_no_secret_in_a_traceback(program: Program) -> None:
     text = "".join(traceback.format_exception(caught.value))
     assert key not in text
     assert prompt not in text
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_examples_work(program: Program, number: int) -> None:
+    """The first example of docs/library.md, and that of `process`, run as they stand."""
+    text = (Path(__file__).parents[1] / "docs" / "library.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    example = [block for block in blocks if "base_url=" in block and "Timer" not in block][number]
+    code = example.replace('"openai"', repr(program.endpoint.url))
+    if "async for" in code:
+        head = "import asyncio, batcher\nfrom tests.harness import rows\nrows = rows(3)\n"
+        body = textwrap.indent(code, "    ")
+        code = f"{head}async def main():\n{body}\nasyncio.run(main())\n"
+    program.write(rows(3))
+    program.source.rename(program.folder / "requests.jsonl")
+    root = str(Path(__file__).parents[1])
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join([root, *filter(None, sys.path)])}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=program.folder, env=environ, capture_output=True,
+        text=True, check=False, timeout=30,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 4
