@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import math
+import signal
 from collections import defaultdict
 from decimal import Decimal
 from pathlib import Path
@@ -19,7 +20,9 @@ from hypothesis import strategies as st
 from batcher.cli import group
 from batcher.cli.faults import run_safely
 from batcher.report.sketch import RELATIVE_ERROR
+from tests.harness import Job, Ran, row, rows, wait_for
 from tests.reporting import TOTALS, Reporter, attempt, pruned, result, write
+from tests.server import Does, Endpoint, Say, usage_of
 
 MIB = 1024 * 1024
 
@@ -87,15 +90,15 @@ def test_every_group_is_the_sum_of_its_lines(
     shown = {row[by]: row for row in said["rows"]}
     expected = naive(lines, by)
     assert shown.keys() == expected.keys()
-    for name, row in expected.items():
+    for name, sums in expected.items():
         for key in ("requests", "failed", "attempts", "prompt_tokens"):
-            assert shown[name][key] == row[key]
+            assert shown[name][key] == sums[key]
         cost = shown[name]["cost_usd"]
-        assert (None if cost is None else Decimal(cost)) == row["cost_usd"]
+        assert (None if cost is None else Decimal(cost)) == sums["cost_usd"]
         if cost is not None:
-            assert Decimal(shown[name]["wasted_usd"]) == row["wasted_usd"]
+            assert Decimal(shown[name]["wasted_usd"]) == sums["wasted_usd"]
         assert shown[name]["latency_p95_s"] == pytest.approx(
-            row["latency_p95_s"], rel=RELATIVE_ERROR + 1e-5
+            sums["latency_p95_s"], rel=RELATIVE_ERROR + 1e-5
         )
     assert said["totals"]["requests"] == len(lines)
 
@@ -451,3 +454,45 @@ def test_memory_does_not_grow_with_answers(tmp_path: Path, report: Reporter):
         tracemalloc.stop()
     assert said.json["totals"]["requests"] == 64
     assert peak < 24 * MIB
+
+
+def test_a_killed_job_and_its_end(job: Job, endpoint: Endpoint):
+    """The report of a killed job says what `status` says, that of a finished one its totals."""
+    no_use = json.dumps({"choices": [], "usage": usage_of("r1")}).encode()
+    endpoint.on("r1", Say(200, no_use), Say())
+    endpoint.on("r2", Say(400, b'{"error": {"code": "x"}}'))
+    endpoint.on("r9", Does.WAIT, Say())
+    job.write([row("r2"), row("r1"), *rows(9, start=3)])
+    with job.process("--concurrency", "2") as process:
+        wait_for(lambda: job.partial.exists() and {"r1", "r2"} <= job.written())
+        process.signal(signal.SIGKILL)
+        process.wait()
+    endpoint.release()
+    status = job.invoke("status", str(job.output), "--json").totals
+    agree(job.invoke("report", str(job.output), "--json"), status["totals"])
+    assert job.run().code == 3
+    said = job.invoke("report", str(job.output), "--json")
+    agree(said, job.totals())
+    thrown_away = job.result("r1")["batcher"]["thrown_away"]
+    assert thrown_away["usage"]["prompt_tokens"] == usage_of("r1")["prompt_tokens"]
+
+
+def agree(said: Ran, totals: dict[str, Any]) -> None:
+    """Check a report against a job's own totals."""
+    found = said.totals["totals"]
+    assert said.code == 0, said.err
+    assert found["requests"] == totals["request_counts"]["total"]
+    assert found["failed"] == totals["request_counts"]["failed"]
+    for name in ("attempts", "attempts_without_usage"):
+        assert found[name] == totals[name]
+    for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
+        assert found[name] == totals["usage"][name]
+
+
+def test_the_budget_of_a_job_file_is_drawn(tmp_path: Path, report: Reporter):
+    """A job file stands for its output, and its `max_cost` is the budget line of the page."""
+    write(tmp_path / "out.jsonl", [result(1), TOTALS])
+    job_file = tmp_path / "job.toml"
+    job_file.write_text('source = "in.jsonl"\noutput = "out.jsonl"\nmax_cost = 12.5\n')
+    assert "budget $12.50" in report(job_file, "--to", "html").out
+    assert "budget $" not in report(tmp_path / "out.jsonl", "--to", "html").out

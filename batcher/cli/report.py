@@ -143,9 +143,9 @@ def _report(targets: tuple[str, ...], given: dict[str, Any], *, is_page: bool) -
     prices = load_prices(given["prices"]) if given["prices"] else None
     columns = _columns(given)
     days = ("day",) if columns else ()
-    found = outputs(list(map(_output_of, targets)))
+    named, budget_usd = _named(targets)
     gathered = gather(
-        found,
+        outputs(named),
         by=DIMENSIONS if is_page else tuple(dict.fromkeys((*by, "model", *days))),
         clock=Clock(zone),
         period=period,
@@ -164,7 +164,7 @@ def _report(targets: tuple[str, ...], given: dict[str, Any], *, is_page: bool) -
         zone=given["zone"],
         made_at=now,
         prices=prices.source if prices else "",
-        budget_usd=_budget(given["budget"]),
+        budget_usd=_budget(given["budget"]) or budget_usd,
         comparison=comparison,
     )
 
@@ -208,13 +208,21 @@ def _form(given: str | None, output: str | None, *, as_json: bool) -> str:
     return "table" if standard_output().isatty() else "markdown"
 
 
-def _output_of(target: str) -> str:
-    if not is_job_file(target):
-        return target
-    output = settings_for(target, {}, sending=False).output
-    if output == Path():
-        raise UsageError(f"{target} names no output")
-    return str(output)
+def _named(targets: tuple[str, ...]) -> tuple[list[str], Decimal | None]:
+    """Give the outputs that are named, and the budgets of the job files among them, added up."""
+    named, budgets = [], []
+    for target in targets:
+        if not is_job_file(target):
+            named.append(target)
+            continue
+        settings = settings_for(target, {}, sending=False)
+        if settings.output == Path():
+            raise UsageError(f"{target} names no output")
+        named.append(str(settings.output))
+        budgets.append(settings.max_cost_usd)
+    known = [Decimal(budget) for budget in budgets if budget is not None]
+    # The sum bounds the whole only where every job has a budget.
+    return named, sum(known, Decimal(0)) if known and len(known) == len(targets) else None
 
 
 def _write(report: Report, form: str, output: str | None) -> None:
