@@ -181,7 +181,7 @@ def test_a_job_counts_once(tmp_path: Path, report: Reporter):
     """Globs, names, links and the journal beside an output all mean one job."""
     output = write(tmp_path / "out.jsonl", [result(1), TOTALS])
     (tmp_path / "out.jsonl.bak").hardlink_to(output)
-    (tmp_path / "out.jsonl.lock").write_text("{}")
+    (tmp_path / "out.jsonl.lock").write_text("{}\n")
     said = report(f"{tmp_path}/*", output, f"{tmp_path}/**/*.jsonl", "--json")
     assert said.json["totals"]["requests"] == 1
     write(tmp_path / "out.jsonl.partial", [result(1), result(2)])
