@@ -20,6 +20,10 @@ __all__ = ["Template"]
 # Some ten times what a long few-shot prompt takes: a loop without an end stops within milliseconds.
 _FUEL: Final = 1_000_000
 
+# Enough of a row's names to see which one was meant.
+_SHOWN_NAMES: Final = 8
+_SHOWN_LETTERS: Final = 40
+
 
 class Template:
     """The job's `[request]` table, ready to be filled.
@@ -79,14 +83,24 @@ class Template:
 
     def _render(self, place: str, fields: Mapping[str, Any]) -> str:
         wanted = self._fields[place]
+        context = fields
         if "row" in wanted and "row" not in fields:
-            fields = {**fields, "row": fields}
+            context = {**fields, "row": fields}
         try:
-            return self._environment.render_template(place, **fields)
+            return self._environment.render_template(place, **context)
         except TemplateError as error:
-            missing = sorted(wanted - fields.keys())
-            why = f"the row has no field {missing[0]!r}" if missing else str(error.kind)
+            why = _why(error, missing=sorted(wanted - context.keys()), fields=fields)
             raise ValueError(f"the template at request.{place} can't be filled: {why}") from None
+
+
+def _why(error: TemplateError, *, missing: list[str], fields: Mapping[str, Any]) -> str:
+    """Say what a template lacks; with the names that the row has, cut where they are many."""
+    known = ", ".join(repr(name[:_SHOWN_LETTERS]) for name in list(fields)[:_SHOWN_NAMES])
+    has = f"; it has {known or 'none'}{', ...' if len(fields) > _SHOWN_NAMES else ''}"
+    if missing:
+        return f"the row has no field {missing[0]!r}{has}"
+    kind = str(error.kind)
+    return f"it asks for what the row does not have{has}" if kind == "UndefinedError" else kind
 
 
 class _Text(str):

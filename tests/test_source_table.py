@@ -100,6 +100,13 @@ def test_a_name_that_is_no_word(job: Job):
     assert asked(job) == {"row-2": "x"}
 
 
+@pytest.mark.parametrize("text", ["{{ tekst }}", "{{ row['Text'] }}"])
+def test_a_name_that_is_not_there(job: Job, text: str):
+    """Whoever asks for a column that is not there is told which ones are."""
+    (row,) = bad(job, write(job, "d.csv", b"id,text,label\n1,one,x\n", text=text))
+    assert row["message"].endswith("; it has 'id', 'text', 'label'")
+
+
 def test_bad_rows_stop_nobody(job: Job):
     """A row that is none is told with its line and why; the others are sent."""
     content = b'id,text,label\n1,one,x\n2,two\n3,"th"ree,x\n4,f\xfcnf,x\n5,six,x,7\n6,seven,x\n'
