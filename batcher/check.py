@@ -52,7 +52,7 @@ def check(settings: Settings) -> CheckReport:
     """
     state, forecaster = State.empty(), None
     if settings.cost:
-        known = find(settings.endpoint)
+        known = find(settings.priced_as or settings.endpoint)
         pricer = load_pricer(settings.prices, provider=known.provider if known else None)
         forecaster = Forecaster(pricer, time.time())
         state = _state_of(Paths(settings.output)) if settings.output.name else state

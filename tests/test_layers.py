@@ -17,7 +17,7 @@ LAYERS = (
     {"export"},
     {"report", "endpoints"},
     {"engine"},
-    {"transport", "journal", "source", "handlers"},
+    {"transport", "journal", "source", "handlers", "spendbook"},
     {"daemon"},
     {"codec", "results"},
     {"turns", "budget"},

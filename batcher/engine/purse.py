@@ -17,7 +17,7 @@ from typing import Final
 from batcher.budget import Bound, Bounds, Budget, Fit, Unbounded
 from batcher.engine.task import Task
 from batcher.journal import Keeper, Lease
-from batcher.records import NO_AMOUNT, Amount, Spend
+from batcher.records import Amount, Spend
 from batcher.spend import cost_text
 
 __all__ = ["Purse"]
@@ -41,6 +41,7 @@ class Purse:
         bounds: What attempts can cost.
         journal: Keeps the leases.
         run: Names the run in them.
+        called: What the user calls the budget in dollars.
         eager: Whether the first row that is laid aside ends the run: the rows that come next may
             wait for its result.
         wake: Called when a row that waited may go.
@@ -53,6 +54,7 @@ class Purse:
         journal: Keeper,
         *,
         run: str,
+        called: str = "the budget",
         eager: bool = False,
         wake: Callable[[], None] = lambda: None,
     ) -> None:
@@ -60,6 +62,7 @@ class Purse:
         self._bounds = bounds
         self._journal = journal
         self._run = run
+        self._called = called
         self._eager = eager
         self.wake = wake
         self._waiting: deque[Task] = deque()
@@ -149,11 +152,6 @@ class Purse:
         if lease is not None and self._waiting:
             self.wake()
 
-    def close(self) -> None:
-        """Leave word that all has been written down; nothing is under way any more."""
-        self._journal.pledge = None
-        self._journal.note_lease(Lease(self._run, NO_AMOUNT))
-
     def _fit(self, task: Task) -> Fit | None:
         """Weigh a row against the budget; None where nobody can say what it may cost."""
         if task.weighed is not task.body or self._bounds.moves(task.row):
@@ -182,7 +180,7 @@ class Purse:
             limit, spent = self._budget.limit, self._budget.spent
             if limit.usd is not None:
                 yield (
-                    f"the budget of {_usd(limit.usd)} is spent: {_usd(spent.usd)} so far, and the"
+                    f"{self._called} is spent: {_usd(spent.usd)} so far, and the"
                     f" next request may cost {_usd(self._cheapest.usd)}"
                 )
             if limit.tokens is not None:

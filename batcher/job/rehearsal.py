@@ -42,7 +42,15 @@ async def rehearse(settings: Settings, go: Callable[[Settings], Awaitable[Outcom
     with TemporaryDirectory(prefix="batcher-rehearsal-") as folder:
         output = Path(folder) / "results.jsonl"
         outcome = await go(
-            replace(settings, rehearse=False, output=output, durability="flush", ordered=False)
+            replace(
+                settings,
+                rehearse=False,
+                output=output,
+                durability="flush",
+                ordered=False,
+                ledger=None,
+                max_cost_month_usd=None,
+            )
         )
         bad = await in_daemon(partial(_bad_rows, output))
     totals = {**outcome.totals, "rehearsal": True}

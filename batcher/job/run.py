@@ -245,10 +245,17 @@ class _Run:
         totals = self._totals(journal, stop_reason=reason, pending=pending)
         if not journal.finished and feed is not None:
             wall_s = time.monotonic() - self._began_s
-            journal.note_run(
-                RunNote(timestamp(self._began_unix), timestamp(time.time()), wall_s, reason.word)
+            note = RunNote(
+                timestamp(self._began_unix),
+                timestamp(time.time()),
+                wall_s,
+                reason.word,
+                run=self._sending.leased_by,
             )
             try:
+                # First all that it tells the end of: the note gives the lease back.
+                await journal.commit()
+                journal.note_run(note)
                 await journal.commit()
             except StorageError as error:
                 message = f"{message}; {error}" if str(error) not in message else message

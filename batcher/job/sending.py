@@ -6,13 +6,11 @@ import math
 import resource
 import time
 from contextlib import AsyncExitStack
-from decimal import Decimal
 from functools import partial
 from typing import Final
 
 import anyio
 
-from batcher.budget import NO_LIMIT, Bounds, Budget, Limit
 from batcher.checks import AnswerRule, Checker
 from batcher.daemon import in_daemon
 from batcher.endpoints import find, serve
@@ -21,12 +19,13 @@ from batcher.engine.feed import Feed
 from batcher.engine.monitor import Monitor, status_object
 from batcher.engine.plan import Plan
 from batcher.engine.pool import Pool
-from batcher.engine.purse import Purse
 from batcher.engine.settle import Settler
 from batcher.engine.stop import StopSwitch
 from batcher.engine.turns import Turns
+from batcher.errors import UsageError
 from batcher.governor import Governor, Limits
 from batcher.handlers import open_handlers
+from batcher.job.funds import Funds
 from batcher.job.outcome import Watch
 from batcher.journal import Keeper, Lock
 from batcher.pricing import load_pricer
@@ -37,9 +36,6 @@ from batcher.transport import BaseTransport, Transport, open_transport
 from batcher.turns import TurnPolicy
 
 __all__ = ["Sending"]
-
-# For so many attempts more than are under way, a lease is written ahead.
-_MOST_AHEAD: Final = 32
 
 _TICK_S: Final = 0.25
 # A look that comes so late means that the process was stopped, or starved.
@@ -62,6 +58,7 @@ class Sending:
         checker: Holds answers against what rows claim.
         pricer: Usage to money.
         progress: The last that was told; None before the first.
+        leased_by: The run, as leases in the journal name it; empty where it took none.
 
     Raises:
         UsageError: The settings can't be used.
@@ -90,6 +87,7 @@ class Sending:
         self._switch = switch
         self._status_at_s = 0.0
         self.progress: Progress | None = None
+        self.leased_by = ""
         self._pool: Pool | None = None
 
     async def send(self, journal: Keeper, feed: Feed, plan: Plan | None) -> None:
@@ -100,20 +98,15 @@ class Sending:
             Limits(concurrency, settings.rpm, settings.tpm, settings.give_up_after_s),
             time.monotonic(),
         )
-        limit = _limit(settings)
-        seen = settings.budget_basis == "seen"
-        bounds = Bounds(self.pricer, priced=limit.usd is not None, seen=seen)
-        clerk = Clerk(journal, endpoint=settings.endpoint, price=self.pricer.price, bounds=bounds)
-        purse = None
-        if limit != NO_LIMIT:
-            spent, ahead = journal.state.ledger.most, min(_MOST_AHEAD, concurrency)
-            purse = Purse(
-                Budget(limit, spent, ahead=ahead),
-                bounds,
-                journal,
-                run=clerk.run,
-                eager=self._lock is None,
-            )
+        funds = Funds(settings, self.pricer)
+        clerk = Clerk(
+            journal, endpoint=settings.endpoint, price=self.pricer.price, bounds=funds.bounds
+        )
+        if (why := await funds.open(journal.state.ledger, clerk.run)) is not None:
+            switch.throw(StopReason.BUDGET, why)
+            return
+        purse = funds.purse(journal, clerk.run, concurrency=concurrency, eager=self._lock is None)
+        self.leased_by = "" if purse is None else clerk.run
         policy = RetryPolicy(settings.max_attempts, give_up_after_s=settings.give_up_after_s)
         settler = Settler(
             policy=policy,
@@ -153,11 +146,16 @@ class Sending:
                 journal=journal,
                 switch=switch,
                 plan=plan,
-                limit=limit,
+                limit=funds.limit,
             )
             await self._work(pool, monitor, transport)
-            if purse is not None:
-                purse.close()
+        # No lease may follow the note of the run's end.
+        journal.pledge = None
+        try:
+            await funds.close(journal.state.ledger, switch.reason)
+        except UsageError as error:
+            # What it spent is known to the journal: the job's next run writes it down.
+            self._log(str(error))
 
     def _turns(self, clerk: Clerk) -> Turns | None:
         """Make what takes rows from one answer to the next, where there may be more than one."""
@@ -261,12 +259,6 @@ class Sending:
     def _log(self, text: str) -> None:
         if self._watch is not None:
             self._watch.log(text)
-
-
-def _limit(settings: Settings) -> Limit:
-    """The budget that the settings ask for."""
-    usd = settings.max_cost_usd
-    return Limit(None if usd is None else Decimal(usd), settings.max_tokens_total)
 
 
 def _open_files_for(concurrency: int) -> int:

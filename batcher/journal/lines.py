@@ -76,6 +76,7 @@ class RunNote(NamedTuple):
         started_at, finished_at: RFC 3339.
         stop_reason: Empty for a run that ended with its job.
         pruned, uncertain: These objects of earlier totals, or None.
+        run: The run whose lease is given back; empty where it had none.
     """
 
     started_at: str
@@ -84,13 +85,14 @@ class RunNote(NamedTuple):
     stop_reason: str
     pruned: Mapping[str, Any] | None = None
     uncertain: Mapping[str, Any] | None = None
+    run: str = ""
 
 
 class Lease(NamedTuple):
     """The most that a run may have spent beyond what it wrote down.
 
-    The last one of a run holds. It stands on the disk before what it allows is spent, and is
-    nothing again once the run has ended and written all down.
+    The last one of a run holds. It stands on the disk before what it allows is spent, and counts no
+    more once the run has left a note of its end, which follows when all else is on the disk.
 
     Attributes:
         run: Names the run.
@@ -118,6 +120,8 @@ def encode_run_note(note: RunNote) -> bytes:
         fields["pruned"] = note.pruned
     if note.uncertain:
         fields["uncertain"] = note.uncertain
+    if note.run:
+        fields["run"] = note.run
     return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
 
 
@@ -229,4 +233,5 @@ def run_note(fields: Mapping[str, Any]) -> RunNote:
         str(fields.get("stop_reason") or ""),
         pruned,
         uncertain,
+        str(fields.get("run") or ""),
     )

@@ -13,6 +13,7 @@ from typing import Self
 from batcher.journal.index import DONE, FAILED, NO_OFFSET, PAID, UNNAMED, Index, identity
 from batcher.journal.lines import Kept, Lease, RetryMark, RunNote, damaged, read_line
 from batcher.ledger import Ledger
+from batcher.records import NO_AMOUNT
 
 __all__ = ["State"]
 
@@ -173,6 +174,8 @@ class State:
             self.ledger.read_pruned(note.pruned)
         if note.uncertain:
             self.ledger.read_uncertain(note.uncertain)
+        if note.run:
+            self.ledger.note_lease(note.run, NO_AMOUNT)
 
     def _note_run(self, started_at: str, finished_at: str, *, wall_s: float | None) -> None:
         self.last_finished_at = finished_at

@@ -144,6 +144,10 @@ class Ledger:
         """All that the job has cost so far."""
         return sum_of(self._accounts.values()).spend
 
+    def by_model(self) -> dict[str, Spend]:
+        """The same, model by model."""
+        return {model: account.spend for model, account in self._accounts.items()}
+
     @property
     def killed(self) -> Amount:
         """The most that runs may have spent unseen whose process was killed."""

@@ -29,7 +29,7 @@ __all__ = ["Processing", "process"]
 # What speaks of files, of which there are none.
 _OF_FILES: Final = (
     "source", "source_format", "output", "ordered", "durability",
-    "strict", "retry_failed", "resend", "prune", "fresh",
+    "strict", "retry_failed", "resend", "prune", "fresh", "ledger", "max_cost_month",
 )  # fmt: skip
 
 

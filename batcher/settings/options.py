@@ -177,6 +177,15 @@ OPTIONS: tuple[Option, ...] = (
         _STOP,
     ),
     Option(
+        "ledger", PATH, "A file that many jobs share: what each run has spent, a line a run",
+        _STOP, otherwise="none",
+    ),
+    Option(
+        "max_cost_month", MONEY,
+        "All runs of a month (UTC) that share the ledger never spend more together",
+        _STOP, otherwise="none", field="max_cost_month_usd",
+    ),
+    Option(
         "prices", PRICES,
         "A price table; list prices by model name on any host; or none", _STOP,
         commands=("run", "check"),

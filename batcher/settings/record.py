@@ -64,6 +64,8 @@ class Settings:
     max_cost_usd: str | None = None
     max_tokens_total: int | None = None
     budget_basis: str = "limit"
+    ledger: Path | None = None
+    max_cost_month_usd: str | None = None
     prices: str = "list"
     give_up_after_s: float = 900.0
     ordered: bool = False

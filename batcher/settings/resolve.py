@@ -107,6 +107,10 @@ def _check_together(settings: Settings) -> None:
     """Refuse settings that contradict one another."""
     if settings.fresh and settings.retry_failed:
         raise UsageError("--fresh starts over, --retry-failed goes on: give one of them")
+    if settings.max_cost_month_usd and settings.ledger is None:
+        raise UsageError("--max-cost-month needs a ledger that the month's runs share: --ledger")
+    if settings.max_cost_month_usd and settings.prices == "none":
+        raise UsageError("--max-cost-month needs prices: with --prices none nothing could be sent")
     if settings.max_cost_usd and settings.prices == "none":
         raise UsageError("--max-cost needs prices: with --prices none nothing could be sent")
     if settings.template is None and form_of(settings.source, settings.source_format) != "jsonl":
