@@ -11,6 +11,7 @@ from tests.harness import Job
 from tests.server import Say, Seen, usage_of
 
 __all__ = [
+    "PAGE",
     "TOOL",
     "answer",
     "calling",
@@ -33,7 +34,41 @@ TOOL = {
     },
 }
 
-Call = tuple[str, Any]
+# The example of the page that batcher serves.
+_ORDER_ID = {"type": "string", "description": "The customer's order ID."}
+PAGE: dict[str, Any] = {
+    "model": "gpt-4o",
+    "messages": [
+        {
+            "role": "system",
+            "content": "You are a helpful customer support assistant."
+            " Use the supplied tools to assist the user.",
+        },
+        {"role": "user", "content": "Hi, can you tell me the delivery date for my order?"},
+        {
+            "role": "assistant",
+            "content": "Hi there! I can help with that. Can you please provide your order ID?",
+        },
+        {"role": "user", "content": "i think it is order_12345"},
+    ],
+    "tools": [
+        {
+            "type": "function",
+            "function": {
+                "name": "get_delivery_date",
+                "description": "Get the delivery date for a customer's order. Call this whenever"
+                " you need to know the delivery date, for example when a customer asks"
+                " 'Where is my package'",
+                "parameters": {
+                    "type": "object",
+                    "properties": {"order_id": _ORDER_ID},
+                    "required": ["order_id"],
+                    "additionalProperties": False,
+                },
+            },
+        }
+    ],
+}
 
 
 def tool_row(key: str, **body: Any) -> dict[str, Any]:

@@ -19,35 +19,12 @@ from aiohttp.test_utils import TestServer
 from batcher.endpoints import find, local, serve
 from batcher.endpoints.local.server import listen
 from batcher.errors import BatcherError, UsageError
+from tests.talking import PAGE
 
 pytestmark = pytest.mark.anyio
 
-PAGE = [
-    {
-        "role": "system",
-        "content": "You are a helpful customer support assistant."
-        " Use the supplied tools to assist the user.",
-    },
-    {"role": "user", "content": "Hi, can you tell me the delivery date for my order?"},
-    {
-        "role": "assistant",
-        "content": "Hi there! I can help with that. Can you please provide your order ID?",
-    },
-    {"role": "user", "content": "i think it is order_12345"},
-]
-TOOL = {
-    "type": "function",
-    "function": {
-        "name": "get_delivery_date",
-        "description": "Get the delivery date for a customer's order.",
-        "parameters": {
-            "type": "object",
-            "properties": {"order_id": {"type": "string", "description": "The order's ID."}},
-            "required": ["order_id"],
-            "additionalProperties": False,
-        },
-    },
-}
+(TOOL,) = PAGE["tools"]
+MESSAGES = PAGE["messages"]
 
 # A busy machine decodes a token a second at worst; an answer here has some forty.
 PATIENCE_S = 240
@@ -125,7 +102,7 @@ async def test_json_schema_is_enforced(base_url: str) -> None:
 async def test_the_page_ends_in_the_date(base_url: str) -> None:
     """The page's example: the model calls the tool with the order's id, then tells the date."""
     named = {"type": "function", "function": {"name": "get_delivery_date"}}
-    first = await chat(base_url, *PAGE, tools=[TOOL], tool_choice=named, max_tokens=120)
+    first = await chat(base_url, *MESSAGES, tools=[TOOL], tool_choice=named, max_tokens=120)
     (choice,) = first["choices"]
     (call,) = choice["message"]["tool_calls"]
     assert choice["finish_reason"] == "tool_calls"
@@ -133,7 +110,7 @@ async def test_the_page_ends_in_the_date(base_url: str) -> None:
     assert call["function"]["name"] == "get_delivery_date"
     assert json.loads(call["function"]["arguments"]) == {"order_id": "order_12345"}
     result = {"role": "tool", "tool_call_id": call["id"], "content": '{"date": "2026-12-01"}'}
-    last = await chat(base_url, *PAGE, choice["message"], result, tools=[TOOL], max_tokens=60)
+    last = await chat(base_url, *MESSAGES, choice["message"], result, tools=[TOOL], max_tokens=60)
     assert last["choices"][0]["finish_reason"] == "stop"
     assert "2026-12-01" in last["choices"][0]["message"]["content"]
 
@@ -250,7 +227,7 @@ async def test_refusals_have_the_usual_shape(
 
 async def test_a_translated_answer_comes_back(upstream: TestServer) -> None:
     """With tools, llama.cpp is asked for a schema and its object comes back as content."""
-    request = {"messages": PAGE, "tools": [TOOL]}
+    request = {"messages": MESSAGES, "tools": [TOOL]}
     async with listen(str(upstream.make_url("")).rstrip("/")) as port:
         status, answer = await post(port, "/v1/chat/completions", orjson.dumps(request))
     asked = json.loads(answer["choices"][0]["message"]["content"])

@@ -73,10 +73,9 @@ NAMED = {"type": "function", "function": {"name": "walk"}}
         pytest.param("auto", WALK, True, id="auto: references hold beside an answer"),
         pytest.param("auto", BAD_WALK, False, id="auto: arguments that break their schema"),
         pytest.param("auto", SAID, True, id="auto: an answer"),
-        pytest.param(NAMED, WALK["arguments"], True, id="named: its arguments alone"),
-        pytest.param(NAMED, BAD_WALK["arguments"], False, id="named: arguments that break them"),
-        pytest.param(NAMED, DATE["arguments"], False, id="named: no other tool's"),
-        pytest.param(NAMED, WALK, False, id="named: no call around them"),
+        pytest.param(NAMED, WALK, True, id="named: its call, references at the top"),
+        pytest.param(NAMED, BAD_WALK, False, id="named: arguments that break their schema"),
+        pytest.param(NAMED, DATE, False, id="named: no other tool"),
     ],
 )
 def test_tool_choice_binds_the_reply(choice: Any, reply: Any, expected: bool) -> None:  # noqa: FBT001 - a table
@@ -169,13 +168,33 @@ def test_a_forced_call_after_a_result_stays_forced() -> None:
     """`required` holds after a result too, and earlier calls show how one is written."""
     asked = ask(USER, CALLED, RESULT, tools=[tool("get_date", ORDER)], tool_choice="required")
     assert asked.bound
-    assert orjson.loads(asked.body["messages"][2]["content"]) == {"order_id": "order_12345"}
-    two = [tool("get_date", ORDER), tool("walk", TREE)]
-    asked = ask(USER, CALLED, RESULT, tools=two, tool_choice="required")
     assert orjson.loads(asked.body["messages"][2]["content"]) == {
         "name": "get_date",
         "arguments": {"order_id": "order_12345"},
     }
+
+
+LABEL = {
+    "type": "object",
+    "properties": {"label": {"enum": ["good", "bad"]}, "sure": {"type": "boolean"}},
+    "required": ["label"],
+    "additionalProperties": False,
+}
+
+
+def test_a_choice_is_written_alone() -> None:
+    """Where one tool must be called and its arguments are chosen from lists, they are the reply."""
+    fields = {"tools": [tool("label", LABEL)], "tool_choice": "required"}
+    asked = ask(**fields)
+    assert asked.only == "label"
+    assert allows(asked, {"label": "good"})
+    assert not allows(asked, {"label": "fine"})
+    assert not allows(asked, {"name": "label", "arguments": {"label": "good"}})
+    call = {"id": "c", "function": {"name": "label", "arguments": '{"label":"bad"}'}}
+    asked = ask(USER, {"role": "assistant", "tool_calls": [call]}, USER, **fields)
+    assert asked.body["messages"][2]["content"] == '{"label":"bad"}'
+    assert not ask(tools=[tool("label", LABEL)]).only
+    assert not ask(tools=[tool("label", LABEL), tool("b", LABEL)], tool_choice="required").only
 
 
 def test_a_history_with_calls_needs_no_tools() -> None:

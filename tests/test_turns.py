@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.harness import Job, outcome
-from tests.server import Does, Endpoint, Seen, refusal
-from tests.talking import answer, calling, plan, results_in, tool_row, write_job
+from tests.harness import Job, outcome, row
+from tests.server import Does, Endpoint, Say, Seen, refusal
+from tests.talking import PAGE, answer, calling, plan, results_in, tool_row, write_job
 
 ADD = "def add(call, a, b):\n    return a + b\n"
 
@@ -114,6 +114,11 @@ FAULTS = [
                  "did not answer within 0.2 s", id="an async function that blocks"),
     pytest.param("import asyncio\nasync def add(call, a, b):\n    await asyncio.sleep(30)",
                  "tool_timeout", "did not answer within 0.2 s", id="an async hang"),
+    pytest.param("def add(call, a, b):\n    raise ValueError('\\udc80')", "tool_failed", "?",
+                 id="words that are no UTF-8"),
+    pytest.param("class Mute(Exception):\n    def __str__(self):\n        raise ValueError\n"
+                 "def add(call, a, b):\n    raise Mute", "tool_failed", "Mute: no words",
+                 id="an exception without words"),
     pytest.param("def add(call, a, b):\n    raise TimeoutError('mine')", "tool_failed", "mine",
                  id="a timeout of its own"),
 ]  # fmt: skip
@@ -240,6 +245,23 @@ def test_unchecked_arguments_reach_no_handler(job: Job, endpoint: Endpoint):
     assert not (job.folder / "seen").exists()
 
 
+def test_an_answer_that_is_too_deep_to_be_sent_back(job: Job, endpoint: Endpoint):
+    """What can be read but not written again costs its row alone."""
+    schema = {"type": "object"}
+    tool = {"name": "add", "input_schema": schema}
+    said = [{"role": "user", "content": "hi"}]
+    body = {"model": "m", "messages": said, "tools": [tool]}
+    job.write([{"custom_id": "r1", "url": "/v1/messages", "body": body}, row("r2")])
+    deep = json.loads('{"a":' * 250 + "1" + "}" * 250)
+    use = {"type": "tool_use", "id": "t", "name": "add", "input": deep}
+    usage = {"input_tokens": 12, "output_tokens": 5}
+    answered = {"type": "message", "role": "assistant", "content": [use], "usage": usage}
+    endpoint.on("hi", Say(200, json.dumps(answered).encode()))
+    ran = job.run(source=write_job(job, functions="def add(call, **_):\n    return 1\n"))
+    assert ran.code == 3, ran.err
+    assert job.codes() == {"r1": "tool_not_handled", "r2": "200"}
+
+
 def test_what_a_handler_prints_spoils_nothing(job: Job, endpoint: Endpoint):
     """Standard output carries the totals alone, whatever a file of functions prints."""
     job.write([tool_row("r1")])
@@ -282,3 +304,15 @@ messages = [{ role = "user", content = "{{ order }}" }]
 type = "function"
 function = { name = "add", parameters = { type = "object" } }
 """
+
+
+@pytest.mark.local
+def test_the_page_over_a_real_model(job: Job):
+    """The page's own example, no choice forced: the answer states the date that the tool gave."""
+    job.write([{"custom_id": "page", "body": {**PAGE, "temperature": 0}}])
+    functions = "def get_delivery_date(call, order_id):\n    return {'date': '2026-12-24'}\n"
+    ran = job.run("--base-url", "local", source=write_job(job, functions=functions))
+    assert ran.code == 0, ran.err
+    (call,) = job.result("page")["batcher"]["tool_calls"]
+    assert call["arguments"] == {"order_id": "order_12345"}
+    assert "2026-12-24" in said(job.result("page"))

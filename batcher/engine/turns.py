@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import orjson
 
 from batcher.answers import NOT_JSON, Family, family_of
-from batcher.checks import Checked, Checker
+from batcher.checks import Checker
 from batcher.engine.clerk import Clerk
 from batcher.engine.task import Task
 from batcher.records import Failure, Reply
@@ -22,8 +22,10 @@ from batcher.turns import (
     Ask,
     CarryOut,
     Finish,
+    Step,
     Talk,
     ToolCall,
+    ToolCode,
     ToolResult,
     TurnPolicy,
     advance,
@@ -92,7 +94,7 @@ class Turns:
         if talk.turn > 1 and claims is not None:
             claims = relaxed(claims)
         checked = self._checker.check(claims, answer, family=family)
-        step = judge(self._policy, talk, self._answered(task, family, answer, checked))
+        step = self._judge(talk, Answered(task.row, _identity(task), family, answer, checked))
         if isinstance(step, Finish):
             self._finish(task, outcome, answer, step)
             return None
@@ -137,8 +139,17 @@ class Turns:
         """Tell of a row that ends otherwise than by an answer, as more keys of its result."""
         return b"" if task.talk is None else story(self._policy, task.talk)
 
-    def _answered(self, task: Task, family: Family, answer: Any, checked: Checked) -> Answered:
-        return Answered(task.row, _identity(task), family, answer, checked)
+    def _judge(self, talk: Talk, answered: Answered) -> Step:
+        """Say what an answer leads to; only what can be written down leads anywhere."""
+        try:
+            step = judge(self._policy, talk, answered)
+            if not isinstance(step, Finish):
+                step.talk.written()
+        except orjson.JSONEncodeError:
+            # JSON is read deeper than it is written.
+            what = "the answer is nested too deeply to be sent back"
+            return Finish(str(ToolCode.NOT_HANDLED), what, answered.checked.extra)
+        return step
 
     def _ask(self, task: Task, family: Family) -> float:
         assert task.talk is not None

@@ -10,13 +10,16 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from batcher.handlers.content import content_of
 from batcher.handlers.errors import HandlerError, HandlersStuckError
 from batcher.turns import ToolCall, ToolCode, ToolResult, TurnPolicy
 
 __all__ = ["Handlers"]
+
+# Of an exception's text: enough to act upon; it is paid for with every turn that follows.
+_WORDS_MAX_CHARS: Final = 2000
 
 
 class _Turn:
@@ -108,10 +111,20 @@ class Handlers(ABC):
         except HandlersStuckError as error:
             return ToolResult("", ToolCode.TIMEOUT, f"{what} was not begun: {error}", str(error))
         except HandlerError as error:
-            return ToolResult("", ToolCode.FAILED, f"{what} failed", str(error))
+            return ToolResult("", ToolCode.FAILED, f"{what} failed", _words_of(error))
         except Exception as error:  # noqa: BLE001 - whatever a user's code raises costs its row alone
             if timer.expired():
                 said = f"did not answer within {self._timeout_s:g} s"
                 return ToolResult("", ToolCode.TIMEOUT, f"{what} {said}", f"the tool {said}")
             name = type(error).__name__
-            return ToolResult("", ToolCode.FAILED, f"{what} raised {name}", f"{name}: {error}")
+            detail = f"{name}: {_words_of(error)}"
+            return ToolResult("", ToolCode.FAILED, f"{what} raised {name}", detail)
+
+
+def _words_of(error: Exception) -> str:
+    """What an exception says, fit to be written as JSON: its text is a user's code, too."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - an exception that can't even say what it is
+        return "no words"
+    return text[:_WORDS_MAX_CHARS].encode("utf-8", "replace").decode()
