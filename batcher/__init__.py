@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from batcher.library.running import Stop, run, run_async
     from batcher.library.streaming import Processing, process
     from batcher.records import Progress, Usage
-    from batcher.results import ModelTotals, RequestCounts, Result, ToolCall, Totals
+    from batcher.results import Result, ToolCall
+    from batcher.totals import ModelTotals, RequestCounts, Totals
 
 __version__ = "0.1.0"
 
@@ -53,9 +54,8 @@ _HOMES = {
         "batcher.errors",
     ),
     **dict.fromkeys(("Progress", "Usage"), "batcher.records"),
-    **dict.fromkeys(
-        ("ModelTotals", "RequestCounts", "Result", "ToolCall", "Totals"), "batcher.results"
-    ),
+    **dict.fromkeys(("Result", "ToolCall"), "batcher.results"),
+    **dict.fromkeys(("ModelTotals", "RequestCounts", "Totals"), "batcher.totals"),
     **dict.fromkeys(("Results", "read_results"), "batcher.library.reading"),
     **dict.fromkeys(("Processing", "process"), "batcher.library.streaming"),
     **dict.fromkeys(("Stop", "run", "run_async"), "batcher.library.running"),

@@ -19,7 +19,7 @@ LAYERS = (
     {"engine"},
     {"transport", "journal", "source", "handlers", "spendbook"},
     {"daemon"},
-    {"codec", "results"},
+    {"codec", "results", "totals"},
     {"turns", "budget"},
     {"retry", "governor", "ledger", "pricing", "checks", "settings", "template", "answers"},
     {"usage", "spend", "words"},
@@ -42,7 +42,7 @@ ENGINE = (
 ENGINE_DEPTH = {name: depth for depth, names in enumerate(ENGINE) for name in names}
 
 # From `codec` down, but for the two places that open the user's files.
-PURE = {name for names in LAYERS[LAYERS.index({"codec", "results"}) :] for name in names}
+PURE = {name for names in LAYERS[LAYERS.index({"codec", "results", "totals"}) :] for name in names}
 OPENS_FILES = {"settings/jobfile.py", "pricing/load.py"}
 IMPURE_MODULES = {
     *(

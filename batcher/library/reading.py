@@ -10,7 +10,8 @@ from batcher.errors import UsageError
 from batcher.journal import Paths
 from batcher.journal.reading import is_finished, read_totals
 from batcher.report.reading import Output
-from batcher.results import Result, Totals, read_result
+from batcher.results import Result, read_result
+from batcher.totals import Totals
 
 __all__ = ["Results", "read_results"]
 

@@ -21,8 +21,8 @@ from batcher.errors import UsageError
 from batcher.job import run as run_job
 from batcher.library.settle import settle
 from batcher.records import Progress, StopReason
-from batcher.results import Totals
 from batcher.settings import Settings
+from batcher.totals import Totals
 
 if TYPE_CHECKING:
     from batcher.job import Outcome

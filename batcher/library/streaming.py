@@ -22,7 +22,8 @@ from batcher.job.streaming import Streaming
 from batcher.library.running import Listener, arguments_of, totals_of
 from batcher.library.settle import settle
 from batcher.records import Progress, StopReason
-from batcher.results import Result, Totals
+from batcher.results import Result
+from batcher.totals import Totals
 
 __all__ = ["Processing", "process"]
 
