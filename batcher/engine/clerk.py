@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -39,6 +39,11 @@ Pricer = Callable[[str, Usage, float], Decimal | None]
 
 # Names under which endpoints send the id of a request.
 _REQUEST_ID = ("x-request-id", "request-id", "x-oneapi-request-id", "apim-request-id")
+
+
+# Python's own reader gives up at about 990 levels, orjson at 1,024.
+_MOST_NESTED: Final = 500
+_ORJSON_NESTED: Final = 1024
 
 
 class Clerk:
@@ -267,6 +272,18 @@ def _request_id(reply: Reply) -> str:
 
 def _json_text(body: bytes, answer: object) -> bytes:
     """Give a body as it came; one that is no JSON as a JSON text that holds it."""
-    if answer is not NOT_JSON:
+    if answer is not NOT_JSON and not _is_too_deep(body):
         return body
     return orjson.dumps(body.decode("utf-8", "replace"))
+
+
+def _is_too_deep(body: bytes) -> bool:
+    """Whether a body is nested more deeply than a result's readers could read its line."""
+    if body.count(b"[") + body.count(b"{") <= _MOST_NESTED:
+        return False
+    rest = _ORJSON_NESTED - _MOST_NESTED
+    try:
+        orjson.loads(b"%b%b%b" % (b"[" * rest, body, b"]" * rest))
+    except orjson.JSONDecodeError:
+        return True
+    return False
