@@ -33,6 +33,9 @@ _MAX_HEADERS: Final = 128
 # From here on, copying the body to send it in one piece costs more than a second system call.
 _LARGE_BODY_BYTES: Final = 64 * 1024
 
+# An endpoint that goes on announcing an answer keeps the loop from everyone else's.
+_MOST_INTERIM: Final = 64
+
 _SWITCHING: Final = 101
 _LAST_INTERIM: Final = 199
 
@@ -67,6 +70,7 @@ class Wire(asyncio.Protocol):
         self._head: RawResponseMessage | None = None
         self._payload: StreamReader | None = None
         self._parts: list[bytes] = []
+        self._interim = 0
         self._closed: asyncio.Future[None] | None = None
         self._lost = False
 
@@ -80,6 +84,7 @@ class Wire(asyncio.Protocol):
         self._waiter = waiter
         self._parser = new_parser(self, self._loop)
         self.begun = self.reusable = False
+        self._interim = 0
         if len(body) < _LARGE_BODY_BYTES:
             transport.write(head + body)
         else:
@@ -120,6 +125,11 @@ class Wire(asyncio.Protocol):
                 odd = True
             elif head.code > _LAST_INTERIM or head.code == _SWITCHING:
                 self._head, self._payload = head, payload
+            else:
+                self._interim += 1
+        if self._interim > _MOST_INTERIM:
+            self._fail(FailureKind.PROTOCOL_ERROR)
+            return
         if self._payload is not None:
             self._take(odd=odd)
 
