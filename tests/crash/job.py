@@ -189,9 +189,7 @@ class Job:
                 self.tear(draw)
             else:
                 self.reckon(code)
-                first = len(self.rows)
-                more = [good_row(first + n, named=n % 4 > 0) for n in range(draw.randint(1, 150))]
-                self.write_source(self.rows + more)
+                grown(self, draw)
 
     def complete(self, *flags: str, resends: bool = False) -> None:
         """Run on until the job is complete, undisturbed, and reckon."""
@@ -216,8 +214,9 @@ class Job:
         wrapper: tuple[str, ...] = (),
         stdout: Any = subprocess.DEVNULL,
         stderr: Any = subprocess.DEVNULL,
+        session: bool = False,
     ) -> subprocess.Popen[bytes]:
-        """Start a run."""
+        """Start a run, in a session of its own if asked."""
         trapped = kill is not None and kill.call
         begin = (sys.executable, str(_TRAP), *kill.trap) if kill and trapped else self.program
         return subprocess.Popen(
@@ -231,6 +230,7 @@ class Job:
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,
+            start_new_session=session,
             env=environment(TRAP_FOLDER=os.path.realpath(self.folder)),
         )
 
@@ -342,6 +342,13 @@ class Job:
         for each in self._lost.values():
             lost = lost.plus(each)
         assert summed == Served(*map(int.__sub__, served, lost)), "what was served, less the lost"
+
+
+def grown(job: Job, draw: random.Random) -> None:
+    """Add rows to a job's source."""
+    first = len(job.rows)
+    more = [good_row(first + n, named=n % 4 > 0) for n in range(draw.randint(1, 150))]
+    job.write_source(job.rows + more)
 
 
 class Kill(NamedTuple):
