@@ -22,7 +22,8 @@ __all__ = ["HiddenRate"]
 
 # Aim below the estimate: a bucket is emptied by any excess, however small.
 AIM = 0.98
-# An estimate from fewer is off by more than a tenth: keep the older moment and count on.
+# An estimate from fewer is off by more than a tenth: keep the older moment and count on. So it is
+# from less time than a refusal takes, in which requests may have overtaken each other.
 ACCEPTED_LEAST = 10
 # Without an estimate the pace halves at each cluster and doubles in a second, or in as long as
 # eight requests take, or in twice the time that a refusal takes to reach us, whichever is longest:
@@ -30,10 +31,10 @@ ACCEPTED_LEAST = 10
 SEARCH_CUT = 0.5
 SEARCH_DOUBLING_S = 1.0
 SEARCH_DOUBLING_REQUESTS = 8.0
-# With an estimate the pace climbs back to it in the time in which a hundred requests are accepted
-# for each that the last cluster refused: looking costs one in a hundred, whatever the rate and
-# however slow refusals come. No quicker than estimates are told apart from jitter, and no slower
-# than a changed limit may go unnoticed.
+# With an estimate the pace climbs back to it in the time that a hundred requests take, so that one
+# that is refused for looking is one in a hundred, and in no less than twice the time in which a
+# refusal reaches us, or there would be more than one. No quicker than estimates are told apart from
+# jitter, and no slower than a changed limit may go unnoticed.
 SHARE_REFUSED = 0.01
 CLIMB_LEAST_S = 2.0
 CLIMB_MOST_S = 16.0
@@ -163,7 +164,7 @@ class HiddenRate:
         assert mark_s is not None  # a cluster begins with a mark
         accepted = self._last_seq - self._mark_seq - self._refused
         apart_s = self._last_s - mark_s
-        if accepted < ACCEPTED_LEAST or not 0 < apart_s < STALE_S:
+        if accepted < ACCEPTED_LEAST or not self._delay_s < apart_s < STALE_S:
             if apart_s >= STALE_S:
                 self._move_mark()
             return
@@ -175,9 +176,12 @@ class HiddenRate:
             return
         low, peak = accepted / apart_s, self._peak if kept else sent / apart_s
         exact = kept and self._least >= EXACT_SHARE * low
-        self._pool(low if exact else math.sqrt(low * max(low, peak)), accepted)
+        if exact:
+            self._pool(low, accepted)
+        else:
+            self._pool(math.sqrt(low * max(low, peak)), ACCEPTED_LEAST)
         known = self._estimate or low
-        climb_s = self._refused / SHARE_REFUSED / known
+        climb_s = max(1 / (SHARE_REFUSED * known), GRACE_FACTOR * self._delay_s)
         self._climb_s = min(CLIMB_MOST_S, max(CLIMB_LEAST_S, climb_s))
         self.per_s = max(SLOWEST_PER_S, AIM * known)
         self._reacted_s = now_s
