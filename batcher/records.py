@@ -292,6 +292,7 @@ class Hold(StrEnum):
     RATE = "rate"
     PAUSE = "pause"
     ENDPOINT = "endpoint"
+    TOOLS = "tools"
     DRAINING = "draining"
 
 

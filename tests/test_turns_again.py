@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from batcher.records import Hold, Progress
 from tests.harness import Job, wait_for
 from tests.server import Does, Endpoint, Seen
 from tests.talking import answer, calling, plan, results_in, tool_row, write_job
@@ -207,6 +208,25 @@ def test_slow_tools_hold_no_request_up(job: Job, endpoint: Endpoint):
         hold.unlink()
         assert process.wait().code == 0
     job.audit()
+
+
+def test_progress_says_that_tools_are_at_work(job: Job, endpoint: Endpoint):
+    """While nothing but tools is under way, that is what the run says holds it back."""
+    job.write([tool_row("r1")])
+    three_turns(endpoint)
+    path = write_job(job, functions=RECORDING)
+    hold = job.folder / "hold-1"
+    hold.touch()
+    notes = set()
+
+    def look(progress: Progress) -> None:
+        if progress.held_by is Hold.TOOLS:
+            notes.add((progress.in_flight, progress.note))
+            hold.unlink(missing_ok=True)
+
+    job.watching = look
+    assert job.run(source=path).code == 0
+    assert notes == {(0, "carrying out the tool calls of 1 row")}
 
 
 def test_calls_at_once_are_bounded(job: Job, endpoint: Endpoint):

@@ -35,6 +35,7 @@ _HELD = {
     Hold.RATE: "at the rate limit",
     Hold.PAUSE: "paused",
     Hold.ENDPOINT: "endpoint not answering",
+    Hold.TOOLS: "carrying out tool calls",
     Hold.DRAINING: "finishing what is in flight",
 }
 # Below it, decimals say more than they cost room.

@@ -19,6 +19,7 @@ from batcher.governor import Governor
 from batcher.journal import Keeper
 from batcher.records import Hold, Progress
 from batcher.spend import amount_json, cost_text, spend_json
+from batcher.words import plural
 
 __all__ = ["Monitor", "status_object"]
 
@@ -100,7 +101,10 @@ class Monitor:
     def _hold(self, now_s: float) -> tuple[Hold, str]:
         if self.switch.thrown:
             return Hold.DRAINING, self.switch.message
-        return self.governor.hold(now_s)
+        held_by, note = self.governor.hold(now_s)
+        if held_by is Hold.SOURCE and self.pool.in_tools:
+            return Hold.TOOLS, f"carrying out the tool calls of {plural(self.pool.in_tools, 'row')}"
+        return held_by, note
 
 
 def status_object(progress: Progress | None, **more: Any) -> dict[str, Any]:
