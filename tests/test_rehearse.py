@@ -150,3 +150,14 @@ def test_a_name_that_is_nearly_an_endpoint_is_pointed_out(job: Job):
     done = job.invoke("run", str(job.source), "-o", str(job.output), "--base-url", "opnai")
     assert done.code == 2
     assert "did you mean 'openai'?" in done.err
+
+
+def test_an_outage_is_sat_out(job: Job):
+    """A rehearsal against an endpoint at which nobody listens for a while waits, and completes."""
+    path = job.folder / "job.toml"
+    outage = 'from_s = 0\nto_s = 0.5\nfault = "refused"\n'
+    path.write_text(f'source = "in.jsonl"\noutput = "out.jsonl"\n[[sandbox.outage]]\n{outage}')
+    job.write(rows(3))
+    done = job.invoke("run", str(path), "--rehearse", "--json")
+    assert done.code == 0, done.err
+    assert done.totals["request_counts"]["completed"] == 3

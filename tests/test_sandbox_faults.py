@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
+import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -264,6 +265,25 @@ async def test_outages() -> None:
     async with sandbox(outage=windows) as client:
         seen = [await client.status(TEXT) for _ in range(6)]
         assert seen == [200, 503, 503, 200, 500, 500]
+
+
+async def test_a_refused_connection() -> None:
+    """While an outage refuses connections nobody listens; then the same port answers again."""
+    outage = {"from_s": 0.3, "to_s": 0.6, "fault": "refused"}
+    seen: list[bool] = []
+    async with (
+        serve(SandboxOptions.from_mapping({"outage": outage})) as server,
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(2)) as session,
+    ):
+        with anyio.fail_after(20):
+            while not (False in seen and seen[-1]):
+                try:
+                    async with session.get(f"{server.base_url}/models") as answer:
+                        seen.append(answer.status == 200)
+                except aiohttp.ClientConnectionError:
+                    seen.append(False)
+                await anyio.sleep(0.01)
+    assert seen[0]
 
 
 def test_an_outage_in_seconds() -> None:

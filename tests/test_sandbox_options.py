@@ -77,6 +77,11 @@ def test_every_key_is_read_and_told_back() -> None:
         pytest.param({"rpm": 0}, "rpm: expected a number above 0", id="zero rate"),
         pytest.param({"rpm": True}, "rpm: expected a number, not bool", id="a flag as number"),
         pytest.param({"capacity": 0}, "capacity: expected a number of at least 1", id="capacity"),
+        pytest.param(
+            {"outage": {"from_request": 1, "fault": "refused"}},
+            "outage: a connection is refused before there is a request",
+            id="refused by number",
+        ),
         pytest.param({"capacity": 8}, "capacity: an answer that takes no time", id="no time"),
         pytest.param({"capacity": 1.5}, "capacity: expected an integer, not float", id="float"),
         pytest.param({"models": "gpt"}, "models: expected a list of texts", id="models"),

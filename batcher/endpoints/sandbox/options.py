@@ -17,7 +17,10 @@ from batcher.endpoints.sandbox.faults import OK, fault_problem
 from batcher.endpoints.sandbox.latency import INSTANT, Latency
 from batcher.errors import UsageError
 
-__all__ = ["KeyQuota", "Latency", "Outage", "SandboxOptions"]
+__all__ = ["REFUSED", "KeyQuota", "Latency", "Outage", "SandboxOptions"]
+
+# What an outage is like in which nobody listens.
+REFUSED = "refused"
 
 _LIMIT_HEADERS = ("openai", "retry_after", "none")
 
@@ -38,7 +41,7 @@ class Outage:
     Attributes:
         from_request, to_request: First and last request of it, counted from 1 as they arrive.
         from_s, to_s: Its bounds in seconds since the sandbox began to listen.
-        fault: What each request meets.
+        fault: What each request meets; `refused` is a window in seconds in which nobody listens.
     """
 
     from_request: int | None = None
@@ -49,6 +52,8 @@ class Outage:
 
     def covers(self, *, request: int, now_s: float) -> bool:
         """Whether a request, by its number and the time since the start, falls into it."""
+        if self.fault == REFUSED:
+            return False
         if self.from_request is not None or self.to_request is not None:
             return (self.from_request or 1) <= request <= (self.to_request or math.inf)
         return (self.from_s or 0.0) <= now_s < (math.inf if self.to_s is None else self.to_s)
@@ -202,14 +207,25 @@ def _keys(key: str, value: object) -> dict[str, KeyQuota]:
     }
 
 
+def _outage_fault(key: str, value: object) -> str:
+    return REFUSED if value == REFUSED else _fault(key, value)
+
+
+def _outage(key: str, value: object) -> Outage:
+    outage = value if isinstance(value, Outage) else Outage(**readers.record(key, value, _OUTAGE))
+    by_request = outage.from_request is not None or outage.to_request is not None
+    if outage.fault == REFUSED and by_request:
+        raise UsageError(
+            f"sandbox: {key}: a connection is refused before there is a request: give from_s, to_s"
+        )
+    return outage
+
+
 def _outages(key: str, value: object) -> tuple[Outage, ...]:
     windows = [value] if isinstance(value, (Mapping, Outage)) else value
     if isinstance(windows, str) or not isinstance(windows, Sequence):
         raise readers.wrong(key, "a table or a list of them", value)
-    return tuple(
-        window if isinstance(window, Outage) else Outage(**readers.record(key, window, _OUTAGE))
-        for window in windows
-    )
+    return tuple(_outage(key, window) for window in windows)
 
 
 _QUOTA: Mapping[str, readers.Reader] = {
@@ -222,7 +238,7 @@ _OUTAGE: Mapping[str, readers.Reader] = {
     "to_request": readers.count,
     "from_s": readers.number,
     "to_s": readers.number,
-    "fault": _fault,
+    "fault": _outage_fault,
 }
 _READERS: Mapping[str, readers.Reader] = {
     "seed": readers.signed,

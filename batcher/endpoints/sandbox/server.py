@@ -23,13 +23,11 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
-from batcher.endpoints.sandbox.options import SandboxOptions
+from batcher.endpoints.sandbox.listener import Listener
+from batcher.endpoints.sandbox.options import REFUSED, SandboxOptions
 from batcher.endpoints.sandbox.service import Outcome, Service
 
 __all__ = ["Server", "listen"]
-
-# Connections that wait to be accepted: a run opens hundreds at once.
-_BACKLOG = 4096
 
 # Longer answers go through aiohttp's flow control: a slow reader must not fill our memory.
 _ONE_PIECE_MAX_BYTES = 32_768
@@ -231,13 +229,14 @@ async def listen(options: SandboxOptions, *, host: str, port: int) -> AsyncItera
     web_server = web.Server(
         server.handle, request_factory=server.request, handler_cancellation=True, access_log=None
     )
-    loop = asyncio.get_running_loop()
-    sockets = await loop.create_server(web_server, host, port, backlog=_BACKLOG)
+    listener = Listener(web_server, host=host, port=port)
+    await listener.open()
     try:
-        server.port = sockets.sockets[0].getsockname()[1]
+        listener.be_absent([window for window in options.outage if window.fault == REFUSED])
+        server.port = listener.port
         shown = f"[{host}]" if ":" in host else host
         server.base_url = f"http://{shown}:{server.port}/v1"
         yield server
     finally:
-        sockets.close()
+        await listener.close()
         await web_server.shutdown(0.0)
