@@ -246,6 +246,7 @@ class Result(NamedTuple):
         spend: Every attempt of the row in this job.
         extra: More keys of `batcher` as JSON object text without braces, such as
             `"tool_calls":[...]`; or empty.
+        prices: Which list of prices the cost was reckoned with, and its version.
     """
 
     line: int
@@ -264,6 +265,7 @@ class Result(NamedTuple):
     spend: Spend
     carry: bytes = b""
     extra: bytes = b""
+    prices: str = ""
 
 
 class StopReason(Enum):

@@ -278,6 +278,15 @@ def test_without_a_budget_no_lease_is_written(priced: Job, endpoint: Endpoint) -
     priced.audit()
 
 
+def test_each_cost_says_which_prices_it_is_from(priced: Job, endpoint: Endpoint) -> None:
+    """A table by its name and hash; where there is no cost, there is nothing to say."""
+    priced.write([*capped(1), row("odd", model="mystery")])
+    assert priced.run().code == 0
+    said = {name: priced.result(name)["batcher"].get("prices") for name in ("r1", "odd")}
+    assert said == {"r1": priced.totals()["prices"], "odd": None}
+    assert said["r1"].startswith("prices.toml sha256:")
+
+
 def test_replaced_and_pruned_results_count(priced: Job, endpoint: Endpoint) -> None:
     """The budget is the job's: what dropped rows and thrown-away results cost is in it."""
     priced.write(capped(10))

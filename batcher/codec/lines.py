@@ -56,9 +56,10 @@ def _error(error: RowError) -> bytes:
 def _batcher(result: Result) -> bytes:
     """Write our own member, with the brace that closes the line."""
     line, _, unnamed, request_hash, model, endpoint = result[:6]
-    code, finished_at, latency_s, spend, carry, extra = result[10:]
+    code, finished_at, latency_s, spend, carry, extra, prices = result[10:]
+    names = _names(model, endpoint, prices if spend.cost_usd is not None else "")
     text = (
-        f'"batcher":{{"row":{line},"request_hash":"{request_hash}",{_names(model, endpoint)},'
+        f'"batcher":{{"row":{line},"request_hash":"{request_hash}",{names},'
         f'"finished_at":"{finished_at}","latency_s":{latency_s:.3f},{spend_text(spend)}'
     ).encode()
     if unnamed or code or carry or extra:
@@ -71,8 +72,11 @@ def _batcher(result: Result) -> bytes:
 
 
 @lru_cache(maxsize=256)  # a job has a handful of models and one endpoint
-def _names(model: str, endpoint: str) -> str:
-    return orjson.dumps({"model": model, "endpoint": endpoint})[1:-1].decode()
+def _names(model: str, endpoint: str, prices: str) -> str:
+    names = {"model": model, "endpoint": endpoint}
+    if prices:
+        names["prices"] = prices
+    return orjson.dumps(names)[1:-1].decode()
 
 
 def _one_line(body: bytes) -> bytes:

@@ -54,12 +54,22 @@ class Clerk:
         endpoint: Its name, for results.
         price: Model, usage and Unix time to US dollars, or None where no price is known.
         bounds: What an attempt may have cost whose usage never came back.
+        prices: Where prices come from, to stand beside each cost.
 
     Attributes:
         run: Names the run in the journal.
     """
 
-    def __init__(self, journal: Keeper, *, endpoint: str, price: Pricer, bounds: Bounds) -> None:
+    def __init__(
+        self,
+        journal: Keeper,
+        *,
+        endpoint: str,
+        price: Pricer,
+        bounds: Bounds,
+        prices: str = "",
+    ) -> None:
+        self._prices = prices
         self._journal = journal
         self._state = journal.state
         self._ledger = journal.state.ledger
@@ -199,7 +209,7 @@ class Clerk:
         extra: bytes = b"",
     ) -> Result:
         row = task.row
-        # By position: sixteen names at a call cost as much as writing the line.
+        # By position: seventeen names at a call cost as much as writing the line.
         return Result(
             row.line,
             row.custom_id,
@@ -217,6 +227,7 @@ class Clerk:
             task.spend or NOTHING_SPENT,
             carry,
             extra,
+            self._prices,
         )
 
     def _write(self, member: Member, result: Result, spend: Spend) -> None:

@@ -100,7 +100,11 @@ class Sending:
         )
         funds = Funds(settings, self.pricer)
         clerk = Clerk(
-            journal, endpoint=settings.endpoint, price=self.pricer.price, bounds=funds.bounds
+            journal,
+            endpoint=settings.endpoint,
+            price=self.pricer.price,
+            bounds=funds.bounds,
+            prices=self.pricer.source,
         )
         if (why := await funds.open(journal.state.ledger, clerk.run)) is not None:
             switch.throw(StopReason.BUDGET, why)
