@@ -413,6 +413,19 @@ def test_progress_is_told(program: Program) -> None:
     assert (seen[-1].done, seen[-1].total) == (5, 5)
 
 
+def test_what_a_listener_raises_comes_out(program: Program) -> None:
+    """An exception of the program's own function reaches it as it is; what was paid for is kept."""
+
+    def look(progress: batcher.Progress) -> None:
+        if progress.done:
+            raise LookupError
+
+    program.write(rows(3))
+    with pytest.raises(LookupError):
+        program.run(on_progress=look)
+    assert program.run().attempts == 3
+
+
 def test_an_unfinished_job_is_read_when_asked(program: Program, endpoint: Endpoint) -> None:
     """What an unfinished job has is read on request alone; a row's last result counts."""
     endpoint.on("r2", refusal(401))

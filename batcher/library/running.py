@@ -11,7 +11,7 @@ import asyncio
 import importlib.util
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import anyio
@@ -27,7 +27,17 @@ from batcher.totals import Totals
 if TYPE_CHECKING:
     from batcher.job import Outcome
 
-__all__ = ["Listener", "Stop", "arguments_of", "drive", "run", "run_async", "totals_of", "unbroken"]
+__all__ = [
+    "Listener",
+    "Stop",
+    "arguments_of",
+    "drive",
+    "outcome_of",
+    "run",
+    "run_async",
+    "totals_of",
+    "unbroken",
+]
 
 _T = TypeVar("_T")
 
@@ -144,7 +154,7 @@ def drive(work: Callable[[], Awaitable[_T]]) -> _T:
     return anyio.run(work, backend_options={"use_uvloop": has_uvloop})
 
 
-async def unbroken(work: Awaitable[_T], switch: StopSwitch, *, urgent: bool) -> _T:
+async def unbroken(work: Coroutine[Any, Any, _T], switch: StopSwitch, *, urgent: bool) -> _T:
     """Await a run to its end; a cancellation throws its switch and is passed on afterwards.
 
     Args:
@@ -152,7 +162,7 @@ async def unbroken(work: Awaitable[_T], switch: StopSwitch, *, urgent: bool) -> 
         switch: Stops it.
         urgent: Whether the first cancellation breaks off what is in flight; the second one does.
     """
-    task = asyncio.ensure_future(work)
+    task = asyncio.create_task(work)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:
@@ -168,7 +178,18 @@ async def unbroken(work: Awaitable[_T], switch: StopSwitch, *, urgent: bool) -> 
             # How it ended is no longer asked, but asyncio complains of what nobody looks at.
             task.exception()
         raise cancelled
-    return task.result()
+    return outcome_of(task)
+
+
+def outcome_of(task: asyncio.Task[_T]) -> _T:
+    """Give what a task returned; raise what it raised, out of the groups that it went through."""
+    try:
+        return task.result()
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        raise error from None
 
 
 def arguments_of(settings: dict[str, Any], output: str | os.PathLike[str] | None) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import anyio
 from batcher.engine.stop import StopSwitch
 from batcher.errors import StoppedError, UsageError
 from batcher.job.streaming import Streaming
-from batcher.library.running import Listener, arguments_of, totals_of
+from batcher.library.running import Listener, arguments_of, outcome_of, totals_of
 from batcher.library.settle import settle
 from batcher.records import Progress, StopReason
 from batcher.results import Result
@@ -113,7 +113,7 @@ def process(
 
 async def _results(work: Streaming, switch: StopSwitch) -> AsyncGenerator[Result, None]:
     """Run in a task of its own while the results are taken; it never outlives this."""
-    task = asyncio.ensure_future(work.run())
+    task = asyncio.create_task(work.run())
     try:
         while (line := await work.next_line()) is not None:
             yield Result.from_line(line)
@@ -126,6 +126,6 @@ async def _results(work: Streaming, switch: StopSwitch) -> AsyncGenerator[Result
         if not task.cancelled():
             # Who left does not ask how it ended, but asyncio complains of what nobody looks at.
             task.exception()
-    outcome = task.result()
+    outcome = outcome_of(task)
     if outcome.stop is not None and outcome.stop is not StopReason.CANCELLED:
         raise StoppedError(outcome.message, exit_code=outcome.exit_code)
