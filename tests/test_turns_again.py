@@ -106,6 +106,20 @@ def test_killed_in_the_middle_of_a_three_turn_row(job: Job, endpoint: Endpoint, 
     job.audit(books=False)
 
 
+def test_an_answer_is_on_the_disk_before_its_tool_is_called(job: Job, endpoint: Endpoint):
+    """What a tool does can't be taken back: the journal has each step before the next begins."""
+    job.write([tool_row("r1")])
+    three_turns(endpoint)
+    functions = (
+        f"PARTIAL = {str(job.partial)!r}\n"
+        "def add(call, a, b):\n"
+        "    with open(PARTIAL) as file:\n"
+        "        return file.read().count('batch.attempt')\n"
+    )
+    assert job.run(source=write_job(job, functions=functions)).code == 0
+    assert results_in(endpoint.books.seen[-1]) == ["1", "3"]
+
+
 def test_ids_are_the_same_in_another_run(job: Job, endpoint: Endpoint):
     """A row that is begun anew names its calls as before; other rows name theirs otherwise."""
     unnamed = tool_row("n")
