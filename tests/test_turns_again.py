@@ -96,6 +96,7 @@ def test_killed_in_the_middle_of_a_three_turn_row(job: Job, endpoint: Endpoint, 
     assert endpoint.books.attempts == paid + left
     ours = job.result("r1")["batcher"]
     assert ours["turns"] == 3
+    assert "thrown_away" not in ours, "each turn led to the answer"
     text = job.result("r1")["response"]["body"]["choices"][0]["message"]["content"]
     assert text.split() == [str(a + b) for _, _, a, b in {c[0]: c for c in calls}.values()]
     totals = job.totals()
