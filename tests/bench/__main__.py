@@ -29,11 +29,13 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="few rows, one pair")
     parser.add_argument("--only", nargs="+", choices=GROUPS, default=list(GROUPS), metavar="GROUP")
     parser.add_argument("--pairs", type=int, help="measurements of each in turn")
+    parser.add_argument("--rows", type=int, help="rows of the runs whose processor time is taken")
     parser.add_argument("--many", type=int, help="rows of the runs whose memory is taken")
     asked = parser.parse_args()
     effort = QUICK if asked.quick else WHOLE
     effort = effort._replace(
         pairs=asked.pairs or effort.pairs,
+        rows=asked.rows or effort.rows,
         many=asked.many or effort.many,
     )
     try:
