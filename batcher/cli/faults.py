@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import signal
 import sys
 import threading
@@ -135,9 +136,14 @@ def _tell(*texts: str) -> None:
 
 
 def own_process() -> None:
-    """Say that nothing but a command runs in this process, from its start to its end."""
+    """Say that nothing but a command runs in this process, from its start to its end.
+
+    It leaves no core file: the key and the prompts would stand in it.
+    """
     global _process_is_ours  # noqa: PLW0603 - it is the process's, as signals are
     _process_is_ours = True
+    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
 
 
 def settle_signals() -> None:
