@@ -104,3 +104,18 @@ def test_fresh(tmp_path: Path, reckon: Reckoner, seed: int) -> None:
         job.complete(resends=True)
         kept = [path.read_bytes() for path in tmp_path.glob("*.bak*")]
     assert before in kept
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("seed", range(2))
+def test_resend(tmp_path: Path, reckon: Reckoner, seed: int) -> None:
+    """Killed while most rows are sent anew because they have changed, each is paid for once."""
+    draw = random.Random(seed)
+    with Endpoint(latency_s=0.05) as endpoint:
+        job = reckon.watch(Job(tmp_path, endpoint))
+        job.write_source([good_row(number) for number in range(400)])
+        job.complete()
+        endpoint.latency_s = 0.3
+        job.write_source([good_row(number, version=1) for number in range(400)])
+        job.attack(draw, 6, "--resend")
+        job.complete("--resend")
