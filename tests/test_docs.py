@@ -21,6 +21,7 @@ from batcher.endpoints.sandbox.faults import FAULTS
 from batcher.errors import BatcherError
 from batcher.records import Progress, StopReason
 from batcher.report.figures import FIGURES
+from tests.crash.figures import Figures, table, told_in
 from tests.harness import Job, row
 
 ROOT = Path(__file__).parent.parent
@@ -217,3 +218,12 @@ def test_every_flag_and_figure_of_the_report_is_documented():
     figures = text.split("## The figures")[1].split("## ")[0]
     rows = re.findall(r"^\| `([a-z0-9_]+)` \| (.*) \|$", figures, re.MULTILINE)
     assert rows == list(FIGURES.items())
+
+
+def test_figures_of_the_proof() -> None:
+    """The page on safety tells figures that the proof counts, and what must be 0 is."""
+    told = told_in(Path(__file__).parents[1] / "docs" / "safety.md")
+    assert told.keys() <= {name for name, _ in table(Figures())}
+    must_be_none = ("rows lost", "rows doubled", "hangs", "secrets leaked")
+    assert not any(told.get(name) for name in must_be_none)
+    assert told["kills survived"] >= 200

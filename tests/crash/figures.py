@@ -80,10 +80,11 @@ def table(figures: Figures) -> list[tuple[str, int]]:
     return [(_WORDS[name], count) for name, count in figures._asdict().items()]
 
 
-def told_in(page: Path) -> list[str]:
-    """Name the figures that a page of the documentation tells."""
+def told_in(page: Path) -> dict[str, int]:
+    """Read the figures that a page of the documentation tells."""
     block = page.read_text(encoding="utf-8").partition(_BEGIN)[2].partition(_END)[0]
-    return [line.split("|")[1].strip() for line in block.splitlines()[2:] if line]
+    cells = [line.split("|")[1:3] for line in block.splitlines()[2:]]
+    return {name.strip(): int(count.replace(",", "")) for name, count in cells}
 
 
 def write_into(page: Path, figures: Figures) -> None:
