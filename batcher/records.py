@@ -55,6 +55,11 @@ class Usage(NamedTuple):
 _EXACT: Final = Context(prec=60)
 
 
+# A named tuple made without its own `__new__`, a call in Python, takes less than half the time; a
+# budget makes half a dozen for every row.
+_new: Final = tuple.__new__
+
+
 class Amount(NamedTuple):
     """Money and tokens together, as a budget bounds them. Without a known price, `usd` is 0."""
 
@@ -63,11 +68,11 @@ class Amount(NamedTuple):
 
     def plus(self, other: Amount) -> Amount:
         """Add both."""
-        return Amount(_EXACT.add(self.usd, other.usd), self.tokens + other.tokens)
+        return _new(Amount, (_EXACT.add(self[0], other[0]), self[1] + other[1]))
 
     def minus(self, other: Amount) -> Amount:
         """Subtract both."""
-        return Amount(_EXACT.subtract(self.usd, other.usd), self.tokens - other.tokens)
+        return _new(Amount, (_EXACT.subtract(self[0], other[0]), self[1] - other[1]))
 
     def times(self, factor: int) -> Amount:
         """Multiply both."""
@@ -83,7 +88,7 @@ class Amount(NamedTuple):
 
     def within(self, other: Amount) -> bool:
         """Whether neither is more than the other's."""
-        return self.usd <= other.usd and self.tokens <= other.tokens
+        return self[1] <= other[1] and self[0] <= other[0]
 
 
 NO_AMOUNT: Final = Amount()
