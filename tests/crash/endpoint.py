@@ -121,7 +121,7 @@ class Endpoint:
                 self._seen_more.notify_all()
 
     async def _served(self, request: web.BaseRequest) -> web.StreamResponse:
-        body = orjson.loads(await request.read())
+        body = orjson.loads(await request.content.read())
         digest = request_hash(PATH, body)
         page = self.runs[-1]
         group = self.groups.get(digest, digest)
