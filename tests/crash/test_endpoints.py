@@ -216,7 +216,7 @@ def _script(attempts: dict[str, int]) -> Script:
     return script
 
 
-def run(folder: Path, origin: str, *flags: str) -> tuple[int, str, int]:
+def run(folder: Path, origin: str, *flags: str, hang_s: float = HANG_S) -> tuple[int, str, int]:
     """Run a job in a process of its own; give its exit code, words, and peak of memory in KiB."""
     with (folder / "err").open("wb") as err:
         process = subprocess.Popen(
@@ -229,7 +229,7 @@ def run(folder: Path, origin: str, *flags: str) -> tuple[int, str, int]:
             stderr=err,
             env=environment(),
         )
-    until_s = time.monotonic() + HANG_S
+    until_s = time.monotonic() + hang_s
     while True:
         pid, status, usage = os.wait4(process.pid, os.WNOHANG)
         if pid:
