@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -35,6 +35,9 @@ TOOLS_LISTED_MAX = 32
 NAME_MAX_CHARS = 64
 
 _FINE = Checked()
+
+# Makes a named tuple in a seventh of the time that calling its class takes: see `records`.
+_new: Final = tuple.__new__
 
 # Looking a member up in its Enum costs more than reading a field.
 _CHAT = Family.CHAT
@@ -87,7 +90,7 @@ class Checker:
         if family is _CHAT and self._rule is None:
             extra = plain_extra(compiled, body)
             if extra is not None:
-                return Checked(None, (), extra) if extra else _FINE
+                return _new(Checked, (None, (), extra, 0)) if extra else _FINE
         choices = read_choices(body, family)
         if len(choices) == 1 and claims is None and self._rule is None and choices[0].end is None:
             return _FINE

@@ -42,6 +42,9 @@ _OUTPUT_BOUNDS: Final = frozenset(name for names in _BOUNDS_OF.values() for name
 _MOST_CLAIMS: Final = 64
 _MOST_CLAIMS_BYTES: Final = 64 * 1024
 
+# Makes a named tuple in a seventh of the time that calling its class takes: see `records`.
+_new: Final = tuple.__new__
+
 
 class Renderer(Protocol):
     """Fills a request template with the fields of a data row."""
@@ -145,7 +148,7 @@ class RowParser:
         choices = _choices(body) if "n" in body or "best_of" in body else 1
         if b"+" in sent and _BIG_FLOAT.search(sent) and _has_huge_integer(raw):
             return _invalid(line, custom_id, "an integer in it does not fit into 64 bits")
-        return Row(
+        made = (
             line,
             f"row-{line}" if custom_id is None else custom_id,
             custom_id is not None,
@@ -158,6 +161,7 @@ class RowParser:
             _max_output_tokens(path, body, choices),
             choices,
         )
+        return _new(Row, made)
 
     def _request(self, fields: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         path = self._url

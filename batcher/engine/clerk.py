@@ -45,6 +45,9 @@ _REQUEST_ID = ("x-request-id", "request-id", "x-oneapi-request-id", "apim-reques
 _MOST_NESTED: Final = 500
 _ORJSON_NESTED: Final = 1024
 
+# Makes a named tuple in a seventh of the time that calling its class takes: see `records`.
+_new: Final = tuple.__new__
+
 
 class Clerk:
     """Keeps the books of one run.
@@ -87,7 +90,7 @@ class Clerk:
         """Say what one attempt cost. What never left was none."""
         if usage is not None:
             cost = self._price(task.row.model, usage, time.time())
-            return Spend(1, 0, usage, cost, cost is None)
+            return _new(Spend, (1, 0, usage, cost, cost is None, NO_AMOUNT))
         lost = outcome.sent if isinstance(outcome, Failure) else outcome.status in SUCCESSES
         if lost:
             return Spend(1, 1, uncertain=self._most(task))
@@ -210,7 +213,7 @@ class Clerk:
     ) -> Result:
         row = task.row
         # By position: seventeen names at a call cost as much as writing the line.
-        return Result(
+        made = (
             row.line,
             row.custom_id,
             task.member.unnamed,
@@ -229,6 +232,7 @@ class Clerk:
             extra,
             self._prices,
         )
+        return _new(Result, made)
 
     def _write(self, member: Member, result: Result, spend: Spend) -> None:
         """Queue a result's line; of its spend, `spend` is not in the ledger yet."""

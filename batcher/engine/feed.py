@@ -19,6 +19,11 @@ from batcher.source import Line, Source
 
 __all__ = ["Feed", "RowFeed", "SourceFeed"]
 
+# A source's lines become rows a few at a time, and at most so many bytes of them: one row after
+# another takes much less time than one between other work, which the processor has to learn anew.
+_ENTERED_AT_ONCE: Final = 16
+_ENTERED_BYTES: Final = 256 * 1024
+
 # Rows of a program that are held before they are sent: enough that no worker waits for the next.
 _ROWS_AHEAD: Final = 64
 
@@ -68,6 +73,7 @@ class SourceFeed:
         self._plan = plan
         self._at = 0
         self._lines: deque[Line] = deque()
+        self._members: deque[Member] = deque()
         self._next: list[Line] | None = None
         self._room = anyio.Event()
         self._read_all = False
@@ -77,19 +83,13 @@ class SourceFeed:
     @property
     def ended(self) -> bool:
         """Whether every row has been taken. A source read to its end may have rows left here."""
-        return self._read_all and not self._lines and not self._next
+        return self._read_all and not (self._members or self._lines or self._next)
 
     def take(self) -> Member | None:
         """Give the next row, or None where none is at hand: it has ended, or is being read."""
-        while True:
-            while self._lines:
-                member = self._member(self._lines.popleft())
-                if member is not None:
-                    return member
-            if not self._next or self.failure is not None:
-                return None
-            self._lines, self._next = deque(self._next), None
-            self._room.set()
+        if not self._members:
+            self._enter_some()
+        return self._members.popleft() if self._members else None
 
     async def read_ahead(self, wake: Callable[[], None]) -> None:
         """Keep the next block at hand until the source ends; `wake` is called for each."""
@@ -114,6 +114,20 @@ class SourceFeed:
     def share_read(self) -> float | None:
         """How much of the source has been read: 0 to 1; None where that is unknown."""
         return self._source.share_read
+
+    def _enter_some(self) -> None:
+        members, size = self._members, 0
+        while size < _ENTERED_BYTES and len(members) < _ENTERED_AT_ONCE:
+            if not self._lines:
+                if not self._next or self.failure is not None:
+                    return
+                self._lines, self._next = deque(self._next), None
+                self._room.set()
+            line = self._lines.popleft()
+            member = self._member(line)
+            if member is not None:
+                members.append(member)
+                size += len(line.raw or b"")
 
     def _member(self, line: Line) -> Member | None:
         plan = self._plan

@@ -7,7 +7,7 @@ is known by its bytes.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from batcher.codec import RowParser, raw_hash
 from batcher.errors import StorageError
@@ -17,6 +17,9 @@ from batcher.records import BadRow, Row
 from batcher.source import Line
 
 __all__ = ["Member", "Roster"]
+
+# Makes a named tuple in a seventh of the time that calling its class takes: see `records`.
+_new: Final = tuple.__new__
 
 
 class Member(NamedTuple):
@@ -108,7 +111,7 @@ class Roster:
         if entry < 0:
             flags = SEEN | UNNAMED if unnamed else SEEN
             entry = index.add(key, request_hash=request_hash, line=number, flags=flags)
-            return Member(row, request_hash, entry, unnamed, False, False, False)
+            return _new(Member, (row, request_hash, entry, unnamed, False, False, False))
         flags = index.flags[entry]
         index.flags[entry] = flags | SEEN
         done, paid = bool(flags & DONE), bool(flags & PAID)

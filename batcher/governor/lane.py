@@ -8,7 +8,7 @@ comparisons.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from batcher.governor.pacer import Pacer
 from batcher.governor.retries import RetryBudget
@@ -27,6 +27,8 @@ OUTAGE_LEAST_S = 1.0
 WAIT_LEAST_S = 0.001
 # Looking a member up in its Enum costs as much as a comparison.
 _OK = Outcome.OK
+# Makes a named tuple in a seventh of the time that calling its class takes: see `records`.
+_new: Final = tuple.__new__
 
 
 class Lane:
@@ -188,7 +190,7 @@ class Lane:
             gov.spend(tokens)
         if self._pacer.active:
             self._pacer.take(tokens)
-        return Permit(now_s, tokens, seq, probe)
+        return _new(Permit, (now_s, tokens, seq, probe))
 
     def _probe(self, tokens: float, now_s: float) -> Permit | float:
         wait_s = self._gov.breaker.probe_wait_s(now_s)

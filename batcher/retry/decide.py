@@ -119,6 +119,9 @@ Verdict: TypeAlias = Accept | Retry | Final | Stop
 # Looking a member up in its Enum costs as much as a comparison.
 _OK, _CHAT = HTTPStatus.OK.value, Family.CHAT
 
+# Makes a named tuple in a seventh of the time that calling its class takes: see `records`.
+_new = tuple.__new__
+
 _CAUSES = {Sense.THROTTLED: Cause.THROTTLED, Sense.OUTAGE: Cause.OUTAGE}
 
 # No answer came. Refused, no route, no name: nothing of the endpoint could be reached, so the run
@@ -196,7 +199,7 @@ def decide(
     if isinstance(attempt, Failure):
         return _decide_failure(policy, attempt, charged=charged, jitter=jitter)
     if attempt.status == _OK and family is _CHAT and (usage := plain_usage_of(answer)) is not None:
-        return Accept(usage)
+        return _new(Accept, (usage,))
     error = embedded_error(answer)
     if error is None and attempt.status in SUCCESSES:
         code = _missing(attempt, answer, family)

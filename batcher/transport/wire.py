@@ -39,6 +39,9 @@ _MOST_INTERIM: Final = 64
 _SWITCHING: Final = 101
 _LAST_INTERIM: Final = 199
 
+# Makes a named tuple in a seventh of the time that calling its class takes: see `records`.
+_new: Final = tuple.__new__
+
 
 class Answer(NamedTuple):
     """An answer as it came: its head parsed, its body not yet decompressed."""
@@ -209,7 +212,7 @@ class Wire(asyncio.Protocol):
         if len(body) > self._max_bytes:
             self._tell(FailureKind.TOO_LARGE)
         else:
-            self._tell(Answer(head, body))
+            self._tell(_new(Answer, (head, body)))
 
     def _end_of_stream(self, *, clean: bool) -> None:
         """The other side has closed: the end of an answer without a length, or else too early."""
