@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import pytest
 
+from batcher.governor import Limits
 from tests.bench.governor_scenarios import SCENARIOS
+from tests.bench.governor_sim import Endpoint, Sim
 
 WITHIN = {
     "hidden rate": ([2, 8, 24, 68], {"limit used": (0.95, 1.0), "refused": (0.0, 0.05)}),
@@ -29,3 +31,22 @@ def test_promise(name: str, seed: int) -> None:
     drawn = SCENARIOS[name](seed)
     for figure, (least, most) in WITHIN[name][1].items():
         assert least <= drawn.figures[figure] <= most, (figure, drawn)
+
+
+@pytest.mark.parametrize("seed", [1, 5, 9, 10, 14, 15])
+def test_requests_that_overtake_each_other_do_not_hide_the_rate(seed: int) -> None:
+    """A first estimate that a shuffled burst has spoilt is given up as soon as it is refuted."""
+    endpoint = Endpoint(mean_s=0.02, rtt_s=0.004, per_s=10, brim=20, jitter_s=0.02)
+    figures = Sim(endpoint, Limits(256, None, None, 900.0), seed=seed).run(60.0)
+    assert figures.ok >= 0.95 * 600
+    assert figures.refused <= 0.1 * figures.sent
+
+
+@pytest.mark.parametrize("stated", [200, 1200])
+@pytest.mark.parametrize("law", ["constant", "exponential"])
+def test_a_bucket_that_holds_less_than_is_stated(law: str, stated: int) -> None:
+    """Headers that state a minute's limit, of a bucket of ten seconds, are not believed in that."""
+    endpoint = Endpoint(law=law, per_s=20, brim=200, tells="headers", stated=stated)
+    figures = Sim(endpoint, Limits(256, None, None, 900.0), seed=1).run(60.0)
+    assert figures.ok >= 0.97 * 1200
+    assert figures.refused <= 0.005 * figures.sent

@@ -349,6 +349,16 @@ def test_a_limit_refills() -> None:
     limits.admit("other", "m", tokens=5, now_s=1)
 
 
+def test_the_three_headers_of_a_limit_agree() -> None:
+    """What is missing of the stated limit comes back at the rate until the reset, in any window."""
+    limits = Limits(SandboxOptions(rpm=1200, limit_window_s=10))
+    for _ in range(50):
+        told = limits.admit("k", "m", tokens=5, now_s=0)
+    assert told["x-ratelimit-limit-requests"] == "200"
+    assert told["x-ratelimit-remaining-requests"] == "150"
+    assert told["x-ratelimit-reset-requests"] == "2.5s"
+
+
 @pytest.mark.parametrize(
     ("seconds", "written"),
     [(0, "0ms"), (0.9, "900ms"), (5.27, "5.27s"), (360, "6m0s"), (3725, "1h2m5s")],

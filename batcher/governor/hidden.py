@@ -57,8 +57,14 @@ BURST_SHARE = 0.03
 PASSED = 1.03
 PASSED_PER_S = 0.03
 FAR_PASSED = 1.2
-# A cluster is whole after twice the time that a refusal takes to reach us.
+# Where more of a cluster was refused than let through, and at least so many, the estimate is wrong.
+REFUTED_LEAST = 5
+# A cluster is whole after twice the time that a refusal takes to reach us, and where that varies,
+# after four mean deviations more than it takes (RFC 6298): what is still out would be counted as
+# let through.
+DELAY_SHARE = 0.2
 GRACE_FACTOR = 2.0
+DEVIATIONS = 4.0
 GRACE_LEAST_S = 0.05
 # After a silence as long as this (the machine slept) the older moment is no measure.
 STALE_S = 300.0
@@ -77,6 +83,7 @@ class HiddenRate:
         "_at_s",
         "_climb_s",
         "_delay_s",
+        "_deviation_s",
         "_due_s",
         "_estimate",
         "_last_s",
@@ -96,6 +103,7 @@ class HiddenRate:
         self._estimate: float | None = None
         self._climb_s = CLIMB_LEAST_S
         self._delay_s = 0.0
+        self._deviation_s = 0.0
         self._at_s = 0.0
         self._reacted_s = -math.inf
         self._due_s = math.inf
@@ -125,7 +133,7 @@ class HiddenRate:
             pace_per_s: Requests a second of late, for the first refusal of all.
             wait_s: What it told to wait, or 0: to go slower than that is pointless.
         """
-        self._delay_s += 0.2 * (now_s - sent_s - self._delay_s)
+        self._felt(now_s - sent_s)
         if self._mark_s is None or seq < self._mark_seq:
             if self._mark_s is None:
                 self._mark_s, self._mark_seq = sent_s, seq
@@ -146,6 +154,20 @@ class HiddenRate:
             self._grow(min(now_s - self._at_s, 1.0))
         self._at_s = now_s
 
+    def _felt(self, delay_s: float) -> None:
+        """Take in how long a refusal took to reach us."""
+        if self._delay_s == 0.0:
+            self._delay_s, self._deviation_s = delay_s, delay_s / DEVIATIONS
+            return
+        off_s = delay_s - self._delay_s
+        self._delay_s += DELAY_SHARE * off_s
+        self._deviation_s += DELAY_SHARE * (abs(off_s) - self._deviation_s)
+
+    def _grace_s(self) -> float:
+        """Time after which a refusal that has not come is not one."""
+        late_s = self._delay_s + DEVIATIONS * self._deviation_s
+        return max(GRACE_LEAST_S, GRACE_FACTOR * self._delay_s, late_s)
+
     def _react(self, now_s: float, pace_per_s: float, wait_s: float) -> None:
         self._peak = pace_per_s
         cut = SEARCH_CUT * pace_per_s
@@ -155,7 +177,7 @@ class HiddenRate:
         self.per_s = max(slowest, cut)
         self._least = min(self._least, self.per_s)
         self._reacted_s = self._at_s = now_s
-        self._due_s = now_s + max(GRACE_LEAST_S, GRACE_FACTOR * self._delay_s)
+        self._due_s = now_s + self._grace_s()
 
     def _conclude(self, now_s: float) -> None:
         """Make the estimate from the cluster that has come in, and aim below it."""
@@ -164,9 +186,11 @@ class HiddenRate:
         assert mark_s is not None  # a cluster begins with a mark
         accepted = self._last_seq - self._mark_seq - self._refused
         apart_s = self._last_s - mark_s
-        if accepted < ACCEPTED_LEAST or not self._delay_s < apart_s < STALE_S:
+        if accepted < ACCEPTED_LEAST or not self._grace_s() < apart_s < STALE_S:
             if apart_s >= STALE_S:
                 self._move_mark()
+            elif self._refused >= max(REFUTED_LEAST, accepted):
+                self._estimate = None
             return
         sent = accepted + self._refused
         kept = sent / apart_s >= PACED_SHARE * self._least

@@ -9,6 +9,10 @@ uses up the limit and no more. With a counter it spreads what remains over what 
 period. With a bucket it settles where the bucket is half full: reset = (limit - remaining) / rate,
 so the pace equals the rate when remaining = limit / 2, is higher above and lower below.
 
+A bucket need not hold what is stated: some state the minute's limit and keep one of seconds. What
+it holds shows in two headers, of which one is near to whole: as the reset grew, what remained fell
+by the rate. Where that contradicts the limit, it is believed.
+
 The numbers are those of the time when the request was sent. What has left since is taken off, and
 what a bucket has refilled put back, or slow answers would make the pace swing.
 """
@@ -32,6 +36,10 @@ BUCKET_MOST = 1.5
 ASK_SHARE = 0.2
 # A reset as near as this says nothing about a pace: the bucket is full, or the period over.
 RESET_LEAST_S = 0.5
+# Less than this of the stated limit is no rounding: the bucket holds something else.
+CONTRADICTS = 0.8
+# A header is near to whole beside one whose reset is so many times as long.
+NEARER = 3.0
 # A bucket's rate is averaged over about so many headers.
 AVERAGE_OVER = 5
 
@@ -47,6 +55,8 @@ class ToldRate:
         "_bucket",
         "_end_s",
         "_full_per_s",
+        "_fullest",
+        "_holds",
         "_period_s",
         "_rate",
         "_ref",
@@ -63,6 +73,8 @@ class ToldRate:
         self._end_s = math.inf
         self._full_per_s = math.inf
         self._sent_s = -math.inf
+        self._fullest = (0.0, math.inf)
+        self._holds: float | None = None
 
     def learn(  # the three headers, and when they were true
         self,
@@ -91,6 +103,7 @@ class ToldRate:
         self._sent_s = sent_s
         self._period_s = max(self._period_s, reset_s)
         self._end_s = sent_s + reset_s
+        limit = self._whole(limit, remaining, reset_s)
         used = limit - remaining
         if reset_s < RESET_LEAST_S or used <= 0:
             return
@@ -114,6 +127,22 @@ class ToldRate:
         if now_s > self._end_s and self.per_s < self._full_per_s:
             self.per_s = self._full_per_s if self._rate is None else self._rate
 
+    def _whole(self, limit: float, remaining: float, reset_s: float) -> float:
+        """Return what the limit is when whole: as stated, unless that is contradicted."""
+        most, least_s = self._fullest
+        if reset_s <= least_s:
+            self._fullest = (remaining, reset_s)
+        elif (
+            remaining < most
+            and self._bucket is not False
+            and reset_s >= max(RESET_LEAST_S, NEARER * least_s)
+        ):
+            whole = most + least_s * (most - remaining) / (reset_s - least_s)
+            self._holds = (
+                whole if whole < CONTRADICTS * limit or whole * CONTRADICTS > limit else None
+            )
+        return limit if self._holds is None else self._holds
+
     def _averaged(self, refill: float) -> float:
         if self._rate is None:
             return refill
@@ -129,7 +158,7 @@ class ToldRate:
             return
         end_moved_s = apart_s + reset_s - ref_reset_s
         if abs(end_moved_s) < SAME_END * apart_s:
-            self._bucket, self._rate = False, None
+            self._bucket, self._rate, self._holds = False, None, None
         elif abs(refill / ref_refill - 1) < SAME_RATE:
             self._bucket = True
         self._ref = (sent_s, reset_s, refill)

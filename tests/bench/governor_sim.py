@@ -32,7 +32,12 @@ TOKENS_USED = 600.0
 
 @dataclass
 class Endpoint:
-    """What one drawn endpoint does. Rates a second, times in seconds."""
+    """What one drawn endpoint does. Rates a second, times in seconds.
+
+    Attributes:
+        stated: The limit that its headers state, where that is not what its bucket holds.
+        jitter_s: Mean of a random time, exponential, between a permit and the request's arrival.
+    """
 
     mean_s: float = 1.0
     law: str = "constant"
@@ -46,6 +51,8 @@ class Endpoint:
     kind: str = "bucket"
     period_s: float = 60.0
     tells: str = "nothing"
+    stated: float | None = None
+    jitter_s: float = 0.0
     changes: list[tuple[float, str, float]] = field(default_factory=list)
     failing: float = 0.0
     outage: tuple[float, float] | None = None
@@ -98,7 +105,8 @@ class Limiter:
         end = self.end
         if end.kind == "bucket":
             remaining = math.floor(self.level)
-            return RateHeaders(end.brim, remaining, (end.brim - self.level) / end.per_s)
+            reset_s = (end.brim - self.level) / end.per_s
+            return RateHeaders(end.stated or end.brim, remaining, reset_s)
         limit = end.per_s * end.period_s
         left_s = self.began_s + end.period_s - now_s
         return RateHeaders(limit, max(0.0, limit - self.level), left_s)
@@ -187,7 +195,10 @@ class Sim:
                 self.fresh += 1
             self.figures.sent += 1
             self.figures.sent_at.append(self.now_s)
-            self._at(self.now_s + self.end.rtt_s / 2, lambda r=row, p=answer: self._arrive(r, p))  # type: ignore[misc]
+            arrive_s = self.now_s + self.end.rtt_s / 2
+            if self.end.jitter_s:
+                arrive_s += self.rng.expovariate(1 / self.end.jitter_s)
+            self._at(arrive_s, lambda r=row, p=answer: self._arrive(r, p))  # type: ignore[misc]
         size, windows = self.gov.window, self.figures.windows
         if not windows or windows[-1][1] != size:
             windows.append((self.now_s, size))

@@ -3,7 +3,8 @@
 Each key and model has a bucket of requests and one of tokens, refilled all the time.
 
 A refused request takes nothing. The headers are OpenAI's; so is the refusal of one request that is
-larger than the limit itself, which no waiting helps.
+larger than the limit itself, which no waiting helps. A limit is stated as what its bucket holds, as
+OpenAI does for limits of a minute and of a day alike, so that limit, remaining and reset agree.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class _Bucket:
 
     def headers(self, kind: str) -> dict[str, str]:
         return {
-            f"x-ratelimit-limit-{kind}": f"{self.per_min:.0f}",
+            f"x-ratelimit-limit-{kind}": f"{self.capacity:.0f}",
             f"x-ratelimit-remaining-{kind}": f"{max(0, int(self.level))}",
             f"x-ratelimit-reset-{kind}": duration(self.wait_s(self.capacity)),
         }

@@ -70,7 +70,8 @@ class SandboxOptions:
         latency: Law of the time an answer takes.
         token_latency_s: More seconds for each token of the answer.
         rpm, tpm: Requests, tokens a minute, for each key and model.
-        limit_window_s: How many seconds' worth of the rate may be used in one burst.
+        limit_window_s: How many seconds' worth of the rate may be used in one burst; the limit that
+            headers state.
         limit_headers: What tells of the limits: `openai` (`x-ratelimit-*` on every answer, and
             Retry-After), `retry_after` (that alone, on a refusal), `none`.
         capacity: Requests at once beyond which all get slower in proportion.
