@@ -58,6 +58,8 @@ class Source:
             self._file = _spool(self._file, spool_into)
         self._opened = os.fstat(self._file.fileno())
         self.rereadable = stat.S_ISREG(self._opened.st_mode)
+        # Standard input may have been read by others before us: what they took is none of ours.
+        self._begin = self._at() if self.rereadable else 0
         try:
             self._start()
         except BaseException:
@@ -67,9 +69,10 @@ class Source:
     @property
     def share_read(self) -> float | None:
         """How much of the file's bytes have been taken: 0 to 1; None where its size is unknown."""
-        if not self.rereadable or not self._opened.st_size:
+        ours = self._opened.st_size - self._begin
+        if not self.rereadable or ours <= 0:
             return None
-        return min(1.0, os.lseek(self._file.fileno(), 0, os.SEEK_CUR) / self._opened.st_size)
+        return min(1.0, (self._at() - self._begin) / ours)
 
     def read_block(self) -> list[Line]:
         """Return the next rows, blank lines left out; an empty list at the end. Blocks.
@@ -88,7 +91,7 @@ class Source:
 
     def rewind(self) -> None:
         """Start again from the first line."""
-        os.lseek(self._file.fileno(), 0, os.SEEK_SET)
+        os.lseek(self._file.fileno(), self._begin, os.SEEK_SET)
         self._start()
 
     def changed(self) -> bool:
@@ -109,6 +112,9 @@ class Source:
     def close(self) -> None:
         """Close the file; standard input stays open."""
         self._file.close()
+
+    def _at(self) -> int:
+        return os.lseek(self._file.fileno(), 0, os.SEEK_CUR)
 
     def _start(self) -> None:
         self._stream = _decompressed(self.path, self._file)
