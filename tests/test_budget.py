@@ -58,7 +58,8 @@ def test_a_run_stops_at_its_budget_and_goes_on_with_a_larger_one(
     ran = priced.run("--max-cost", "0.2")
     assert (ran.code, ran.totals["stop_reason"]) == (4, "budget"), ran.err
     assert "the budget of $0.2 is spent" in ran.err
-    assert "with a larger --max-cost" in ran.err
+    assert "with a larger budget" in ran.err
+    assert "max_tokens" not in ran.err, "the rows name it"
     first = cost_of(endpoint)
     assert Decimal("0.18") < first <= Decimal("0.2")
     assert Decimal(ran.totals["cost_usd"]) == first
@@ -119,7 +120,7 @@ def test_a_row_without_a_price_is_not_sent(priced: Job, endpoint: Endpoint) -> N
     priced.write([row("odd", model="mystery", max_tokens=5), *capped(3)])
     ran = priced.run("--max-cost", "1")
     assert (ran.code, ran.totals["pending"]) == (4, 1)
-    assert "mystery has no price" in ran.err
+    assert "mystery has no price (--prices gives one)" in ran.err
     assert sorted(endpoint.books.keys) == ["r1", "r2", "r3"]
     table = Path(priced.flags[1])
     table.write_text(table.read_text() + "[models.mystery]\ninput = 1\noutput = 1\n")
@@ -134,6 +135,15 @@ def test_a_row_of_unknown_length_is_not_sent(priced: Job, endpoint: Endpoint) ->
     assert (ran.code, ran.totals["pending"]) == (4, 1)
     assert "cheap has no known limit" in ran.err
     assert endpoint.books.keys == ["r1"]
+
+
+def test_a_stop_says_that_max_tokens_is_wanting(priced: Job, endpoint: Endpoint) -> None:
+    """Where a row that names no limit is what no longer fits, the message says why it is dear."""
+    priced.write([row("r1"), row("r2")])
+    ran = priced.run("--max-cost", "0.01")
+    assert ran.code == 4
+    assert "a row without max_tokens reserves the longest answer of its model" in ran.err
+    assert not endpoint.books.keys
 
 
 def test_the_models_limit_stands_in_for_max_tokens(priced: Job, endpoint: Endpoint) -> None:

@@ -169,7 +169,7 @@ def test_json_totals(engine: FakeEngine, capsys: pytest.CaptureFixture[str]) -> 
     out, err = capsys.readouterr()
     assert out.count("\n") == 1
     assert json.loads(out) == stopped
-    assert "run the same command again with a larger --max-cost for the 4 pending rows" in err
+    assert "run the same command again with a larger budget for the 4 pending rows" in err
 
 
 def test_json_progress(engine: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:

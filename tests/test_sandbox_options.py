@@ -58,6 +58,13 @@ def test_every_key_is_read_and_told_back() -> None:
     assert SandboxOptions.from_mapping(SandboxOptions().to_mapping()) == SandboxOptions()
 
 
+def test_a_latency_of_plain_seconds_may_be_a_text() -> None:
+    """A flag's value is a text, and `--latency 0.2` is what its help names first."""
+    assert SandboxOptions.from_mapping({"latency": "0.2"}) == SandboxOptions(
+        latency=Latency("constant", (0.2,))
+    )
+
+
 @pytest.mark.parametrize(
     ("table", "said"),
     [
@@ -72,6 +79,7 @@ def test_every_key_is_read_and_told_back() -> None:
         pytest.param({"latency": "lognormle:1,2"}, "did you mean 'lognormal'", id="law near"),
         pytest.param({"latency": "uniform:3,1"}, "uniform is written uniform:", id="least > most"),
         pytest.param({"latency": "constant:x"}, "constant is written", id="law's number"),
+        pytest.param({"latency": "nan"}, "at least 0, not nan", id="text not a number"),
         pytest.param({"latency": -1}, "latency: expected a number of at least 0", id="negative"),
         pytest.param({"latency": float("nan")}, "at least 0, not nan", id="not a number"),
         pytest.param({"rpm": 0}, "rpm: expected a number above 0", id="zero rate"),

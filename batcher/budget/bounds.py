@@ -83,7 +83,7 @@ class Unbounded(NamedTuple):
     why: str
 
 
-_NO_PRICE: Final = Unbounded("has no price")
+_NO_PRICE: Final = Unbounded("has no price (--prices gives one)")
 _NO_LIMIT: Final = Unbounded("has no known limit to its answers, and the row names none")
 _NO_CONTEXT: Final = Unbounded("has no known context, and the row brings in what is not in it")
 

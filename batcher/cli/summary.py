@@ -29,7 +29,7 @@ _TOP_ERRORS = 3
 _MOST_MODELS = 3
 # What must change before the same command can do better.
 _BEFORE_AGAIN = {
-    StopReason.BUDGET: "with a larger --max-cost ",
+    StopReason.BUDGET: "with a larger budget ",
     StopReason.REFUSED: "once the endpoint accepts you ",
     StopReason.STORAGE: "once that is mended ",
 }

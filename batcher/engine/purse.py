@@ -67,8 +67,10 @@ class Purse:
         self.wake = wake
         self._waiting: deque[Task] = deque()
         self._waiting_bytes = 0
-        # The least that a row needs of those that were laid aside, and how many in a row were.
+        # The least that a row needs of those that were laid aside, whether that row says how long
+        # its answer may be, and how many in a row were laid aside.
         self._cheapest: Amount | None = None
+        self._names_limit = True
         self._in_a_row = 0
         self._laid_aside = 0
         # Models by why nobody can say what a request may cost.
@@ -168,7 +170,9 @@ class Purse:
         if fit is Fit.NEVER:
             self._laid_aside += 1
             self._in_a_row += 1
-            self._cheapest = min(self._cheapest or amount, amount)
+            if self._cheapest is None or amount < self._cheapest:
+                self._cheapest = amount
+                self._names_limit = task.row.max_output_tokens is not None
         elif self._budget.asks:
             self._journal.hurry()
             # What keeps nothing has nothing to be waited for.
@@ -188,6 +192,8 @@ class Purse:
                     f"the budget of {limit.tokens:,} tokens is spent: {spent.tokens:,} so far, and"
                     f" the next request may take {self._cheapest.tokens:,}"
                 )
+            if not self._names_limit:
+                yield "a row without max_tokens reserves the longest answer of its model"
         for why, models in self._unbounded.items():
             named = ", ".join(sorted(models)[:_NAMED]) + (", ..." if len(models) > _NAMED else "")
             yield f"not sent under a budget: {named} {why}"

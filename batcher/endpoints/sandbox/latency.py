@@ -40,7 +40,7 @@ class Latency:
 
     @classmethod
     def parse(cls, value: object) -> Latency:
-        """Read a number (constant seconds) or a text `law:number,number`.
+        """Read a number (constant seconds), also as a text, or a text `law:number,number`.
 
         Raises:
             UsageError: There is no such law, or its numbers are wrong.
@@ -50,6 +50,8 @@ class Latency:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             return cls("constant", (least("latency", value, 0),))
         law, _, rest = str(value).partition(":")
+        if _is_number(law) and not rest:
+            law, rest = "constant", law
         if law not in _LAWS:
             near = get_close_matches(law, _LAWS, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"the laws are {', '.join(_LAWS)}"
@@ -77,6 +79,14 @@ class Latency:
             case "exponential":
                 return -first * math.log(1 - draw)
         return first
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 INSTANT = Latency()
