@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from batcher.amounts import Usage
     from batcher.errors import (
         BatcherError,
         OutputLockedError,
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from batcher.library.reading import Results, read_results
     from batcher.library.running import Stop, run, run_async
     from batcher.library.streaming import Processing, process
-    from batcher.records import Progress, Usage
+    from batcher.records import Progress
     from batcher.results import Result, ToolCall
     from batcher.totals import ModelTotals, RequestCounts, Totals
 
@@ -53,7 +54,8 @@ _HOMES = {
         ("BatcherError", "OutputLockedError", "StoppedError", "StorageError", "UsageError"),
         "batcher.errors",
     ),
-    **dict.fromkeys(("Progress", "Usage"), "batcher.records"),
+    "Progress": "batcher.records",
+    "Usage": "batcher.amounts",
     **dict.fromkeys(("Result", "ToolCall"), "batcher.results"),
     **dict.fromkeys(("ModelTotals", "RequestCounts", "Totals"), "batcher.totals"),
     **dict.fromkeys(("Results", "read_results"), "batcher.library.reading"),

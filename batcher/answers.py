@@ -3,7 +3,7 @@
 Answers come from endpoints that differ in every detail, so nothing here trusts a type and nothing
 raises: what can't be read is None. Three rules:
 
-* **Usage** has one normal form, `records.Usage`, for every family: see `usage`.
+* **Usage** has one normal form, `amounts.Usage`, for every family: see `usage`.
 * **An error** may sit in any answer, one with status 200 included. Its `code` and `type` are kept
   only where they look like a code, since they go into totals and logs; its message may quote the
   prompt and must never be shown.
@@ -18,7 +18,7 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from batcher.records import Usage
+from batcher.amounts import Usage
 from batcher.usage import count, messages_usage, parts_usage, plain_usage
 
 __all__ = [

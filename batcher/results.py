@@ -15,10 +15,10 @@ from typing import Any, Final, Self
 
 import orjson
 
+from batcher.amounts import Usage
 from batcher.answers import Family
 from batcher.checks import read_choices
 from batcher.errors import UsageError
-from batcher.records import Usage
 from batcher.spend import read_spend
 
 __all__ = ["Result", "ToolCall", "answer_text", "read_result"]

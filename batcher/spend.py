@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from batcher.records import NO_AMOUNT, Amount, Spend, Usage
+from batcher.amounts import NO_AMOUNT, Amount, Spend, Usage
 
 __all__ = [
     "amount_json",

@@ -25,8 +25,8 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from batcher.amounts import Spend
 from batcher.errors import UsageError
-from batcher.records import Spend
 from batcher.spend import cost_text, read_amount, read_spend, spend_json
 
 __all__ = ["Grant", "RunSpend", "SpendBook"]

@@ -8,8 +8,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Self
 
+from batcher.amounts import Usage
 from batcher.errors import StoppedError
-from batcher.records import Usage
 from batcher.spend import read_spend, read_usage_json
 
 __all__ = ["ModelTotals", "RequestCounts", "Totals"]

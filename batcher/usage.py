@@ -1,6 +1,6 @@
 """Token counts of a usage object in each of the forms that endpoints write.
 
-One normal form comes out, `records.Usage`: cached and reasoning tokens are parts of their wholes.
+One normal form comes out, `amounts.Usage`: cached and reasoning tokens are parts of their wholes.
 OpenAI writes them so. Anthropic's `cache_read_input_tokens` and `cache_creation_input_tokens` are
 additions to `input_tokens`, so they are added to the prompt here and stand beside it as parts. A
 part never exceeds its whole, and the total is never smaller than prompt and completion together.
@@ -13,7 +13,7 @@ from __future__ import annotations
 from operator import itemgetter
 from typing import Any
 
-from batcher.records import Usage
+from batcher.amounts import Usage
 
 __all__ = ["MAX_COUNT", "count", "messages_usage", "parts_usage", "plain_usage"]
 

@@ -21,7 +21,7 @@ import orjson
 from aiohttp import web
 from genai_prices import calc_price
 
-from batcher.records import Usage
+from batcher.amounts import Usage
 
 __all__ = ["Bank", "Charge", "chat"]
 

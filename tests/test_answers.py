@@ -9,6 +9,7 @@ from genai_prices import extract_usage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batcher.amounts import Usage
 from batcher.answers import (
     NOT_JSON,
     ErrorInfo,
@@ -18,7 +19,6 @@ from batcher.answers import (
     missing_part,
     read_usage,
 )
-from batcher.records import Usage
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),

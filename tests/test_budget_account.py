@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from batcher.amounts import NO_AMOUNT, Amount
 from batcher.budget import Budget, Fit, Limit
-from batcher.records import NO_AMOUNT, Amount
 
 # With 24 decimals, as list prices have per token: sums must stay exact.
 dollars = st.integers(0, 10**25).map(lambda n: Decimal(n).scaleb(-24))

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from batcher import errors
+from batcher.amounts import Spend, Usage
 from batcher.cli import COMMANDS, group
 from batcher.cli.faults import run_safely
 from batcher.library.settle import LocalZone
-from batcher.records import BadRow, Hold, Progress, Spend, StopReason, Usage
+from batcher.records import BadRow, Hold, Progress, StopReason
 from batcher.settings.values import deadline_unix
 
 if TYPE_CHECKING:

@@ -24,6 +24,7 @@ LAYERS = (
     {"retry", "governor", "ledger", "pricing", "checks", "settings", "template", "answers"},
     {"usage", "spend", "words"},
     {"records"},
+    {"amounts"},
     {"errors"},
 )
 DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batcher.amounts import NO_AMOUNT, Amount, Spend, Usage
 from batcher.ledger import Ledger
-from batcher.records import NO_AMOUNT, Amount, Spend, StopReason, Usage
+from batcher.records import StopReason
 from batcher.spend import (
     cost_text,
     read_spend,

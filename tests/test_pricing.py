@@ -17,13 +17,13 @@ from genai_prices.types import ModelInfo, Provider
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batcher.amounts import Usage
 from batcher.errors import UsageError
 from batcher.pricing import Pricer, load_pricer
 from batcher.pricing.builtin import BuiltInList
 from batcher.pricing.extract import Extract
 from batcher.pricing.table import PriceTable
 from batcher.pricing.tariff import Rates, Step, Tariff
-from batcher.records import Usage
 from tests.prices import PLACE, extract
 
 DOCS = Path(__file__).parent.parent / "docs" / "prices.md"
@@ -179,7 +179,7 @@ def test_the_list_names_its_version() -> None:
 def test_the_list_is_imported_with_the_first_question() -> None:
     """A name that only the list itself can tell imports it; making and warming a pricer don't."""
     code = (
-        "import sys; from batcher.pricing import load_pricer; from batcher.records import Usage\n"
+        "import sys; from batcher.pricing import load_pricer; from batcher.amounts import Usage\n"
         "pricer = load_pricer('list'); pricer.warm(); print('genai_prices' in sys.modules)\n"
         "pricer.price('gpt-4o-2024-08-06', Usage(1), 0.0); print('genai_prices' in sys.modules)"
     )
@@ -521,7 +521,7 @@ def test_an_extract_of_another_version_says_nothing(monkeypatch: pytest.MonkeyPa
 def test_a_known_name_needs_no_list() -> None:
     """A model that is listed by its own name is priced without importing the list."""
     script = (
-        "import sys; from batcher.pricing import load_pricer; from batcher.records import Usage\n"
+        "import sys; from batcher.pricing import load_pricer; from batcher.amounts import Usage\n"
         "pricer = load_pricer('list')\n"
         "print(pricer.price('gpt-4o-mini', Usage(1000, 100), 1.8e9) is None)\n"
         "print(pricer.source, 'genai_prices' in sys.modules)"

@@ -13,12 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from batcher.amounts import Spend, Usage
 from batcher.cli import summary as end
 from batcher.cli import words
 from batcher.cli.bar import BarWatch, render, second_line
 from batcher.cli.progress import JsonWatch, LineWatch, SilentWatch, watch_for
 from batcher.cli.streams import SafeStream
-from batcher.records import Hold, Progress, Spend, StopReason, Usage
+from batcher.records import Hold, Progress, StopReason
 from batcher.words import duration, money, short
 
 STATE = Progress(

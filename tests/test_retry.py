@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
+from batcher.amounts import Usage
 from batcher.answers import NOT_JSON, Family
-from batcher.records import Failure, FailureKind, Reply, StopReason, Usage
+from batcher.records import Failure, FailureKind, Reply, StopReason
 from batcher.retry import (
     Accept,
     Cause,

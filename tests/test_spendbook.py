@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from batcher.records import Amount, Spend, Usage
+from batcher.amounts import Amount, Spend, Usage
 from batcher.spendbook import RunSpend, SpendBook
 from tests.harness import Job, lines_of, row, rows
 from tests.server import Does, Endpoint, Say

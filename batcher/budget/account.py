@@ -18,7 +18,7 @@ from decimal import Decimal
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
-from batcher.records import NO_AMOUNT, Amount
+from batcher.amounts import NO_AMOUNT, Amount
 
 __all__ = ["NO_LIMIT", "Budget", "Fit", "Limit"]
 

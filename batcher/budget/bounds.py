@@ -23,9 +23,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from batcher.amounts import NO_AMOUNT, Amount, Usage
 from batcher.answers import Family, family_of
 from batcher.pricing import Pricer
-from batcher.records import NO_AMOUNT, Amount, Row, Usage
+from batcher.records import Row
 
 __all__ = ["Bound", "Bounds", "Unbounded"]
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 from decimal import Context, Decimal
 from typing import Final, NamedTuple
 
+from batcher.amounts import NO_AMOUNT, Amount, Usage
 from batcher.budget.bounds import Bounds, Unbounded
 from batcher.budget.tokens import count_prompt
 from batcher.pricing import Pricer
-from batcher.records import NO_AMOUNT, Amount, Row, Usage
+from batcher.records import Row
 
 __all__ = ["Forecast", "Forecaster"]
 

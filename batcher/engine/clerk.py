@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import orjson
 
+from batcher.amounts import NO_AMOUNT, NOTHING_SPENT, Amount, Spend, Usage
 from batcher.answers import NOT_JSON
 from batcher.budget import Bound, Bounds, Unbounded
 from batcher.codec import encode_attempt, encode_result
@@ -17,19 +18,7 @@ from batcher.engine.roster import Member
 from batcher.engine.task import Task
 from batcher.journal import Keeper
 from batcher.journal.index import DONE, FAILED
-from batcher.records import (
-    NO_AMOUNT,
-    NOTHING_SPENT,
-    Amount,
-    BadRow,
-    Failure,
-    Reply,
-    Result,
-    Row,
-    RowError,
-    Spend,
-    Usage,
-)
+from batcher.records import BadRow, Failure, Reply, Result, Row, RowError
 from batcher.retry.refusals import SUCCESSES
 from batcher.spend import spend_text
 

@@ -18,6 +18,7 @@ from typing import Final
 
 import anyio
 
+from batcher.amounts import NOTHING_SPENT
 from batcher.engine.clerk import Clerk
 from batcher.engine.feed import Feed
 from batcher.engine.purse import Purse
@@ -28,7 +29,7 @@ from batcher.engine.turns import Carrier, Work
 from batcher.errors import StorageError
 from batcher.governor import Governor, Outcome, Permit
 from batcher.journal import Keeper
-from batcher.records import NOTHING_SPENT, BadRow, Failure, StopReason
+from batcher.records import BadRow, Failure, StopReason
 from batcher.transport import Transport
 
 __all__ = ["Pool"]

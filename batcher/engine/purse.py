@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator
 from decimal import ROUND_UP, Decimal
 from typing import Final
 
+from batcher.amounts import Amount, Spend
 from batcher.budget import Bound, Bounds, Budget, Fit, Unbounded
 from batcher.engine.task import Task
 from batcher.journal import Keeper, Lease
-from batcher.records import Amount, Spend
 from batcher.spend import cost_text
 
 __all__ = ["Purse"]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from batcher.amounts import NOTHING_SPENT, Spend
 from batcher.budget import Bound
 from batcher.engine.roster import Member
 from batcher.governor import Lane, Permit
-from batcher.records import NOTHING_SPENT, Row, Spend
+from batcher.records import Row
 from batcher.turns import Talk
 
 __all__ = ["Task"]

@@ -8,6 +8,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Final
 
+from batcher.amounts import Spend
 from batcher.budget import NO_LIMIT, Bounds, Budget, Limit
 from batcher.daemon import in_daemon
 from batcher.engine.clerk import timestamp
@@ -15,7 +16,7 @@ from batcher.engine.purse import Purse
 from batcher.journal import Keeper
 from batcher.ledger import Ledger
 from batcher.pricing import Pricer
-from batcher.records import Spend, StopReason
+from batcher.records import StopReason
 from batcher.settings import Settings
 from batcher.spendbook import RunSpend, SpendBook
 

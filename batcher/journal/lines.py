@@ -14,8 +14,8 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from batcher.amounts import NOTHING_SPENT, Amount, Spend
 from batcher.ledger import Ledger
-from batcher.records import NOTHING_SPENT, Amount, Spend
 from batcher.spend import amount_json, read_amount, read_spend
 
 __all__ = [

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Self
 
+from batcher.amounts import NO_AMOUNT
 from batcher.journal.index import DONE, FAILED, NO_OFFSET, PAID, UNNAMED, Index, identity
 from batcher.journal.lines import Kept, Lease, RetryMark, RunNote, damaged, read_line
 from batcher.ledger import Ledger
-from batcher.records import NO_AMOUNT
 
 __all__ = ["State"]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from decimal import Context, Decimal
 from typing import Any
 
-from batcher.records import NO_AMOUNT, Spend, Usage
+from batcher.amounts import NO_AMOUNT, Spend, Usage
 from batcher.spend import amount_json, cost_text, usage_json
 
 __all__ = ["Account", "cost_json", "sum_of"]

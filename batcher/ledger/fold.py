@@ -18,8 +18,9 @@ from collections.abc import Mapping
 from functools import reduce
 from typing import Any
 
+from batcher.amounts import NO_AMOUNT, Amount, Spend
 from batcher.ledger.account import Account, cost_json, sum_of
-from batcher.records import NO_AMOUNT, Amount, Spend, StopReason
+from batcher.records import StopReason
 from batcher.spend import (
     amount_json,
     read_amount,

@@ -19,9 +19,9 @@ from decimal import Decimal, localcontext
 from math import inf
 from typing import TYPE_CHECKING
 
+from batcher.amounts import Usage
 from batcher.pricing.extract import Extract, installed_version
 from batcher.pricing.tariff import Rates, Step, Tariff
-from batcher.records import Usage
 
 if TYPE_CHECKING:
     import genai_prices

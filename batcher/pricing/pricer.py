@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Protocol, TypeVar
 
+from batcher.amounts import Usage
 from batcher.pricing.tariff import Rates, Step, Tariff
-from batcher.records import Usage
 
 __all__ = ["PriceSource", "Pricer"]
 

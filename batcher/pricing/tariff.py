@@ -16,7 +16,7 @@ from decimal import Context, Decimal
 from math import inf
 from typing import NamedTuple
 
-from batcher.records import Usage
+from batcher.amounts import Usage
 
 __all__ = ["Rates", "Step", "Tariff"]
 

@@ -7,8 +7,8 @@ from decimal import Context, Decimal
 from math import inf
 from typing import Final
 
+from batcher.amounts import Spend
 from batcher.ledger import Account
-from batcher.records import Spend
 from batcher.report.sketch import Sketch
 
 __all__ = ["DIMENSIONS", "OTHER", "Cell", "Cells"]

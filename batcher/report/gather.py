@@ -16,9 +16,9 @@ from operator import itemgetter
 
 import orjson
 
+from batcher.amounts import NOTHING_SPENT, Spend, Usage
 from batcher.errors import UsageError
 from batcher.journal import RunNote
-from batcher.records import NOTHING_SPENT, Spend, Usage
 from batcher.report.cells import DIMENSIONS, Cells
 from batcher.report.clock import Clock, Period
 from batcher.report.reading import Output

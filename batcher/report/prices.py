@@ -5,9 +5,9 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import NamedTuple
 
+from batcher.amounts import Usage
 from batcher.endpoints.named import find
 from batcher.pricing import Pricer, load_pricer
-from batcher.records import Usage
 from batcher.report.gather import Price
 
 __all__ = ["Prices", "load_prices"]

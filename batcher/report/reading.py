@@ -26,12 +26,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from batcher.amounts import NO_AMOUNT, Amount
 from batcher.errors import UsageError
 from batcher.journal import Kept, RunNote, read_line
 from batcher.journal.files import usage_errors
 from batcher.journal.index import DONE, FAILED, NO_OFFSET, Index, identity
 from batcher.journal.lines import Lease, RetryMark, find_ours
-from batcher.records import NO_AMOUNT, Amount
 from batcher.source import Blocks, LineSplitter
 from batcher.spend import read_amount
 

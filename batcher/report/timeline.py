@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Final
 
-from batcher.records import Spend
+from batcher.amounts import Spend
 
 __all__ = ["WIDTHS_S", "Slot", "Timeline"]
 

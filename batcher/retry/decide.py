@@ -24,6 +24,7 @@ from enum import Enum
 from http import HTTPStatus
 from typing import NamedTuple, TypeAlias
 
+from batcher.amounts import Usage
 from batcher.answers import (
     NOT_JSON,
     Family,
@@ -32,7 +33,7 @@ from batcher.answers import (
     plain_usage_of,
     read_usage,
 )
-from batcher.records import Failure, FailureKind, Reply, StopReason, Usage
+from batcher.records import Failure, FailureKind, Reply, StopReason
 from batcher.retry.hints import firm_wait_s, should_retry, told_wait_s
 from batcher.retry.refusals import SUCCESSES, Sense, code_of, sense_of
 

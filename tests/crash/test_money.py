@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 import pytest
 
-from batcher.records import Usage
+from batcher.amounts import Usage
 from tests.bank import Bank, chat
 from tests.crash.job import environment
 

@@ -32,13 +32,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from batcher.amounts import Spend, Usage
 from batcher.codec import RowParser
 from batcher.engine.clerk import Clerk
 from batcher.engine.roster import Member, Roster
 from batcher.engine.task import Task
 from batcher.errors import BatcherError
 from batcher.journal import Journal, Paths, RunNote
-from batcher.records import Reply, Row, Spend, Usage
+from batcher.records import Reply, Row
 from batcher.source import Line
 from tests.crash.books import Kept, read
 from tests.crash.conftest import Reckoner

@@ -18,8 +18,8 @@ from decimal import Decimal
 from hashlib import sha256
 from typing import Any
 
+from batcher.amounts import Usage
 from batcher.endpoints.sandbox.options import SandboxOptions
-from batcher.records import Usage
 
 __all__ = ["Account", "Books", "hashed"]
 

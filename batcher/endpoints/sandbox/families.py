@@ -14,6 +14,7 @@ from hashlib import blake2b
 from random import Random
 from typing import Any, NamedTuple
 
+from batcher.amounts import Usage
 from batcher.endpoints.sandbox import refusals
 from batcher.endpoints.sandbox.chat import read_chat, write_chat
 from batcher.endpoints.sandbox.compose import Ask, Draft
@@ -21,7 +22,6 @@ from batcher.endpoints.sandbox.messages import messages_usage, read_messages, wr
 from batcher.endpoints.sandbox.refusals import COMMON, missing, wrong_type
 from batcher.endpoints.sandbox.responses import read_responses, responses_usage, write_responses
 from batcher.endpoints.sandbox.words import count_tokens
-from batcher.records import Usage
 
 __all__ = ["FAMILIES", "Family"]
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import orjson
 
+from batcher.amounts import Usage
 from batcher.endpoints.sandbox import refusals
 from batcher.endpoints.sandbox.chat import flat_text
 from batcher.endpoints.sandbox.compose import Ask, Draft
 from batcher.endpoints.sandbox.refusals import COMMON, missing
 from batcher.endpoints.sandbox.tools import read_tool_choice, read_tools
 from batcher.endpoints.sandbox.words import count_tokens
-from batcher.records import Usage
 
 __all__ = ["messages_usage", "read_messages", "write_messages"]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from batcher.amounts import Usage
 from batcher.endpoints.sandbox import refusals
 from batcher.endpoints.sandbox.chat import flat_text, read_json_schema
 from batcher.endpoints.sandbox.compose import JSON_OBJECT, Ask, Draft
 from batcher.endpoints.sandbox.refusals import COMMON, missing
 from batcher.endpoints.sandbox.tools import read_tool_choice, read_tools
 from batcher.endpoints.sandbox.words import count_tokens
-from batcher.records import Usage
 
 __all__ = ["read_responses", "responses_usage", "write_responses"]
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from batcher.amounts import Usage
 from batcher.endpoints.sandbox.books import Books
 from batcher.endpoints.sandbox.compose import Ask, Choice, Draft, compose
 from batcher.endpoints.sandbox.families import FAMILIES, Family
@@ -25,7 +26,6 @@ from batcher.endpoints.sandbox.limits import Limits
 from batcher.endpoints.sandbox.options import SandboxOptions
 from batcher.endpoints.sandbox.refusals import Refusal, bad
 from batcher.endpoints.sandbox.statuses import HOLLOW, REFUSALS, bare_status
-from batcher.records import Usage
 
 __all__ = ["Outcome", "Service"]
 
