@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from typing import Any, Final
@@ -25,11 +24,11 @@ from batcher.engine.stop import StopSwitch
 from batcher.errors import StorageError
 from batcher.job.mixture import refuse_mixture
 from batcher.job.outcome import BrokenOffError, InterruptedRunError, Outcome, Watch
+from batcher.job.pending import count_open, count_pending
 from batcher.job.rehearsal import rehearse
 from batcher.job.sending import Sending
 from batcher.job.signals import obeyed
 from batcher.journal import Journal, Lock, Paths, RunNote, ScanHalted
-from batcher.journal.index import DONE, SEEN
 from batcher.records import StopReason
 from batcher.report.labels import agreement
 from batcher.settings import Settings
@@ -43,9 +42,6 @@ _LOOK_S: Final = 0.25
 # Room kept on the disk for what is in flight when it fills up: 8,000 tokens or so for each answer.
 _RESERVE_BYTES: Final = 4 * 1024 * 1024
 _ANSWER_BYTES: Final = 32 * 1024
-
-# Longest time spent, when a run stops, on counting the rows that were not read.
-_COUNT_MOST_S: Final = 5.0
 
 
 async def run(
@@ -223,7 +219,7 @@ class _Run:
         self, journal: Journal, source: Source, feed: Feed, plan: Plan | None
     ) -> Outcome:
         """Publish a job that is complete; else leave word of the run."""
-        complete = feed.ended and feed.failure is None and not _open_rows(journal)
+        complete = feed.ended and feed.failure is None and not count_open(journal.state)
         try:
             await journal.commit()
             if complete:
@@ -241,7 +237,9 @@ class _Run:
         reason, message = self._switch.reason, self._switch.message
         if reason is None:
             raise RuntimeError("a run ended without its rows and without a reason")
-        pending = await self._pending(journal, source, plan, feed)
+        pending = await count_pending(
+            journal.state, source, plan, feed, urgent=lambda: self._switch.urgent
+        )
         totals = self._totals(journal, stop_reason=reason, pending=pending)
         if not journal.finished and feed is not None:
             wall_s = time.monotonic() - self._began_s
@@ -262,20 +260,6 @@ class _Run:
         status = status_object(self._sending.progress, stop_reason=reason.word, message=message)
         self._lock.write({**status, "pending": pending})
         return Outcome(totals, reason, message)
-
-    async def _pending(
-        self, journal: Journal, source: Source | None, plan: Plan | None, feed: Feed | None
-    ) -> int | None:
-        """Count the rows without a result; None where the rest of the source can't be counted."""
-        open_rows = _open_rows(journal)
-        if feed is None or source is None:
-            return None if plan is None else open_rows
-        if plan is not None or feed.ended:
-            return open_rows
-        if not source.rereadable:
-            return None
-        left = await in_daemon(partial(_count_rows, source, lambda: self._switch.urgent))
-        return None if left is None else max(0, left - feed.taken) + open_rows
 
     async def _outcome(self, totals: dict[str, Any]) -> Outcome:
         """Tell of a finished job; with known labels, also how many were met."""
@@ -302,23 +286,3 @@ class _Run:
             pending=pending,
             prices=self._sending.pricer.source,
         )
-
-
-def _open_rows(journal: Journal) -> int:
-    """Rows of the source, as far as it was read, that have no result."""
-    return sum(1 for flags in journal.state.index.flags if flags & (SEEN | DONE) == SEEN)
-
-
-def _count_rows(source: Source, stopped: Callable[[], bool]) -> int | None:
-    """Count the rows of the whole source, or give up."""
-    until_s = time.monotonic() + _COUNT_MOST_S
-    count = 0
-    try:
-        source.rewind()
-        while block := source.read_block():
-            count += len(block)
-            if stopped() or time.monotonic() > until_s:
-                return None
-    except StorageError:
-        return None
-    return count
