@@ -1,4 +1,4 @@
-"""What is around a run changes while it goes: the clock on the wall jumps, the disk is taken away."""
+"""What is around a run changes while it goes: the clock on the wall jumps, the disk is gone."""
 
 from __future__ import annotations
 
