@@ -235,6 +235,15 @@ def test_lines_once_a_minute() -> None:
     assert lines[0].startswith("batcher: 148,233/240,000 (62%), 12 failed, 412 rows/s, ")
 
 
+def test_a_run_that_is_over_at_once_has_one_line() -> None:
+    """What the first line has said, the last one does not say again."""
+    screen = Screen()
+    with LineWatch(SafeStream(screen)) as watch:
+        watch.update(STATE)
+        watch.update(STATE)
+    assert len(screen.getvalue().splitlines()) == 1
+
+
 def test_a_finished_line_holds_nothing_back() -> None:
     """The last line of a complete run names neither a hold nor a time left."""
     line = words.plain_line(STATE._replace(done=240_000, eta_s=0.0))

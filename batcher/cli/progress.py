@@ -89,9 +89,13 @@ class LineWatch(_EveryWatch):
 
     def __init__(self, stream: SafeStream, *, every_s: float = LINE_EVERY_S) -> None:
         super().__init__(stream, every_s=every_s)
+        self._last = ""
 
     def _show(self, progress: Progress) -> None:
-        self._stream.line(f"batcher: {plain_line(progress)}")
+        # A run that is over at its first line has nothing to add at the end.
+        if (line := plain_line(progress)) != self._last:
+            self._stream.line(f"batcher: {line}")
+            self._last = line
 
     def log(self, text: str) -> None:
         """Show a note as a line."""
