@@ -9,7 +9,7 @@ it: at a million rows two of them share one with a probability of 3 in 10⁸.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 __all__ = ["DONE", "FAILED", "NO_OFFSET", "PAID", "SEEN", "UNNAMED", "Index", "identity"]
@@ -73,6 +73,39 @@ class Index:
 
     def add(self, key: int, *, request_hash: str, line: int, flags: int) -> int:
         """Append an entry for a key that is not there yet; return it."""
+        entry = len(self._keys)
+        self._place(key, entry)
+        self._keys.append(key)
+        self.offsets.append(NO_OFFSET)
+        self.prints.append(int(request_hash[-8:], 16))
+        self.lines.append(line)
+        self.flags.append(flags)
+        return entry
+
+    def extend(
+        self,
+        keys: Sequence[int],
+        *,
+        offsets: Sequence[int],
+        prints: array[int],
+        lines: Sequence[int],
+        flags: bytes,
+    ) -> bool:
+        """Append an entry for each of `keys`, all of them new; else change nothing: False."""
+        known, find = self._keys, self.find
+        if len(set(keys)) != len(keys) or any(find(key) >= 0 for key in keys):
+            return False
+        first = len(known)
+        known.extend(keys)
+        self.offsets.extend(offsets)
+        self.prints.extend(prints)
+        self.lines.extend(lines)
+        self.flags.extend(flags)
+        for entry, key in enumerate(keys, first):
+            self._place(key, entry)
+        return True
+
+    def _place(self, key: int, entry: int) -> None:
         number = key & 0xFF
         table = self._tables[number]
         used = self._used[number] + 1
@@ -83,14 +116,7 @@ class Index:
         slot = (key >> 8) & mask
         while table[slot] != _EMPTY:
             slot = (slot + 1) & mask
-        entry = len(self._keys)
         table[slot] = entry
-        self._keys.append(key)
-        self.offsets.append(NO_OFFSET)
-        self.prints.append(int(request_hash[-8:], 16))
-        self.lines.append(line)
-        self.flags.append(flags)
-        return entry
 
     def _grown(self, number: int) -> array[int]:
         table = _empty_table(len(self._tables[number]) * 2)

@@ -19,6 +19,8 @@ from batcher.ledger import Ledger
 from batcher.spend import amount_json, read_amount, read_spend
 
 __all__ = [
+    "MOST_LINES",
+    "OURS",
     "RETRY_MARK",
     "Kept",
     "Lease",
@@ -34,11 +36,11 @@ __all__ = [
 ]
 
 _HEAD: Final = re.compile(rb'\{"(id|object)":"([^"]*)","custom_id":("(?:[^"\\]|\\.)*"|null)')
-_OURS: Final = b',"batcher":{'
+OURS: Final = b',"batcher":{'
 _HASH: Final = re.compile("[0-9a-f]{32}")
 
 # Line numbers are kept in 32 bits.
-_MOST_LINES: Final = 2**32
+MOST_LINES: Final = 2**32
 
 # Written when --retry-failed is first asked: what had failed before this line has no result now.
 RETRY_MARK: Final = b'{"object":"batch.retry_failed","custom_id":null}\n'
@@ -179,7 +181,7 @@ def _kept(raw: bytes, head: re.Match[bytes]) -> Kept:
     if not (
         type(kept.custom_id) is type(kept.model) is type(kept.code) is str
         and type(kept.line) is type(kept.unnamed) is int
-        and 0 < kept.line < _MOST_LINES
+        and 0 < kept.line < MOST_LINES
         and kept.unnamed >= 0
         and type(kept.latency_s) in (int, float)
         and _HASH.fullmatch(kept.request_hash)
@@ -202,14 +204,14 @@ def find_ours(raw: bytes) -> tuple[int, dict[str, Any]]:
     Raises:
         ValueError: The line is no JSON.
     """
-    at = raw.rfind(_OURS)
+    at = raw.rfind(OURS)
     while at >= 0:
-        start = at + len(_OURS) - 1
+        start = at + len(OURS) - 1
         try:
             return start, orjson.loads(raw[start:-1])
         except orjson.JSONDecodeError:
             # One within a field that the row carries.
-            at = raw.rfind(_OURS, 0, at)
+            at = raw.rfind(OURS, 0, at)
     orjson.loads(raw)
     return -1, {}
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any, Final, NamedTuple
 
 import orjson
 
+from batcher.journal.columns import head_of
 from batcher.journal.lines import RunNote, damaged, read_line
 from batcher.journal.state import State
 
@@ -56,12 +58,18 @@ def scan(
     totals_at = -1
     while block := os.pread(fd, _BLOCK_BYTES, offset + len(rest)):
         *lines, rest = (rest + block).split(b"\n")
-        for raw in lines:
-            if raw.startswith(TOTALS):
-                totals, totals_at = raw, offset
+        offsets = list(accumulate((len(raw) + 1 for raw in lines), initial=offset))
+        offset = offsets.pop()
+        heads = list(map(head_of, lines))
+        begin = 0
+        for place in [place for place, head in enumerate(heads) if head is None]:
+            state.apply_all(lines[begin:place], offsets[begin:place], heads[begin:place])
+            begin = place + 1
+            if lines[place].startswith(TOTALS):
+                totals, totals_at = lines[place], offsets[place]
             else:
-                state.apply(raw, offset)
-            offset += len(raw) + 1
+                state.apply(lines[place], offsets[place])
+        state.apply_all(lines[begin:], offsets[begin:], heads[begin:])
         if halted():
             raise ScanHalted
     if totals is None or totals_at + len(totals) + 1 != offset:

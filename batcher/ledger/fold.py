@@ -71,6 +71,24 @@ class Ledger:
             self._errors[error_code or _NO_CODE] += 1
         account.post(spend, 1)
 
+    def add_all(
+        self, *, model: str, error_code: str, rows: int, with_cost: int, spend: Spend
+    ) -> None:
+        """Count so many terminal results of one model and error code (empty: successes).
+
+        Args:
+            with_cost: How many of them have a cost; all of it is known.
+            spend: What all of them have cost.
+        """
+        account = self._open(model)
+        if error_code:
+            account.failed += rows
+            self._errors[error_code] += rows
+        else:
+            account.completed += rows
+        account.post(spend, 1)
+        account.with_cost += with_cost - (spend.cost_usd is not None)
+
     def remove(self, *, model: str, succeeded: bool, error_code: str | None, spend: Spend) -> None:
         """Take out a result that was added with the same arguments and is being replaced."""
         account = self._accounts.get(model) or self._open(model)
