@@ -315,3 +315,31 @@ def test_nothing_but(tmp_path: Path, reckon: Reckoner) -> None:
             *lines, _ = lines_of(folder / "out.jsonl")
             assert {outcome(line) for line in lines} <= expected, name
         reckon.count(endpoints=1, runs=1)
+
+
+def test_the_last_row_is_stuck(tmp_path: Path, reckon: Reckoner) -> None:
+    """A last row whose endpoint accepts and never answers: it fails by --timeout, the job ends."""
+    (tmp_path / "in.jsonl").write_bytes(
+        as_lines([row(f"r{n}") for n in range(40)] + [row("stuck")])
+    )
+
+    def script(peer: Peer) -> None:
+        while True:
+            if json.loads(peer.request().body)["messages"][-1]["content"] == "stuck":
+                peer.stopping.wait(HANG_S)
+                return
+            peer.send(answer(_GOOD))
+
+    begun_s = time.monotonic()
+    with HostileServer(script) as server:
+        code, said, _ = run(tmp_path, server.origin, "--timeout", "1", "--max-attempts", "2")
+        asked = len(server.requests)
+    assert code == 3, said
+    assert 2.0 < time.monotonic() - begun_s < HANG_S / 2
+    *lines, _ = lines_of(tmp_path / "out.jsonl")
+    results = {line["custom_id"]: outcome(line) for line in lines}
+    assert results.pop("stuck") == "timeout"
+    assert len(results) == 40
+    assert set(results.values()) == {"200"}
+    assert asked == 42
+    reckon.count(endpoints=1, runs=1, rows=41)
