@@ -11,7 +11,7 @@ from contextlib import ExitStack
 import pytest
 from blockbuster import blockbuster_ctx
 
-from batcher.journal import Journal
+from batcher.journal.tape import Tape
 from batcher.records import Hold, Progress
 from tests.harness import Job, as_lines, row, rows, wait_for
 from tests.server import Does, Endpoint, Say, Seen, refusal
@@ -262,14 +262,14 @@ def test_lock_dies_with_its_process(job: Job, endpoint: Endpoint) -> None:
 
 def test_full_disk(job: Job, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that refuses a write stops the run with 8; what was written stands."""
-    real = Journal._write
+    real = Tape.write
 
-    def refuse(self: Journal, data: bytes) -> None:
+    def refuse(self: Tape, data: bytes) -> None:
         if endpoint.books.attempts >= 5:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(self, data)
 
-    monkeypatch.setattr(Journal, "_write", refuse)
+    monkeypatch.setattr(Tape, "write", refuse)
     job.write(rows(40))
     endpoint.on("r4", lambda _: _once_written(job, 3))
     ran = job.run("--concurrency", "1")
@@ -277,7 +277,7 @@ def test_full_disk(job: Job, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
     assert "No space left" in ran.err
     assert not job.output.exists()
     before = endpoint.books.attempts
-    monkeypatch.setattr(Journal, "_write", real)
+    monkeypatch.setattr(Tape, "write", real)
     assert job.run().code == 0
     assert endpoint.books.by_key["r1"] == endpoint.books.by_key["r3"] == 1
     assert endpoint.books.attempts <= before + 37

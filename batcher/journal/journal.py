@@ -4,9 +4,8 @@ Group commit: results gather in memory, and one thread at a time writes all that
 puts it on the disk. A line is never written again, and a torn last line is cut off at the next
 start, so at any moment of a crash the file holds whole lines, each of which stands for itself.
 
-What the disk refuses is kept in memory and tried again at the end. What it took and then could not
-sync is in doubt for ever, since the system may have dropped it: such a journal is never published,
-and the next run reads what is really there.
+What the disk refuses is kept in memory and tried again at the end. A journal whose disk is in doubt
+(see `tape`) is never published, and the next run reads what is really there.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ import orjson
 from batcher.errors import StorageError, UsageError
 from batcher.journal.files import (
     Paths,
-    copy_head,
     reason,
     storage_errors,
     sync_folder,
@@ -35,12 +33,13 @@ from batcher.journal.lines import (
     RunNote,
     encode_lease,
     encode_run_note,
-    run_note,
 )
-from batcher.journal.publish import keep_mode, publish_anew
+from batcher.journal.publish import publish_anew, publish_as_it_is
 from batcher.journal.reserve import Reserve
-from batcher.journal.scan import Scanned, ends_like_ours, scan, whole_line
+from batcher.journal.scan import whole_line
+from batcher.journal.standing import copy_output, open_standing, read_standing, standing
 from batcher.journal.state import State
+from batcher.journal.tape import Tape
 
 __all__ = ["Journal"]
 
@@ -89,32 +88,28 @@ class Journal:
         reserve_bytes: int = _RESERVE_BYTES,
         halted: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.state = State(lambda offset: whole_line(self._fd, offset))
+        self.state = State(lambda offset: whole_line(self._tape.fd, offset))
         self.finished = False
         self.failure: StorageError | None = None
         self.pledge: Pledge | None = None
         self._paths = paths
-        self._syncs = durability == "fsync"
         self._fresh = fresh
         self._reserve = Reserve(reserve_bytes)
-        # Why a sync failed: from then on nobody knows what is on the disk.
-        self._doubt: OSError | None = None
         self._waiting: list[bytes] = []
-        # The journal's length, with and without what waits. A thread moves the second.
+        self._tape = Tape(syncs=durability == "fsync")
+        # The journal's length with what waits.
         self._size = 0
-        self._written = 0
         self._wanted = anyio.Event()
         # How much of the journal is on the disk for good, and word of each commit.
         self._safe = 0
         self._landed = anyio.Event()
         self._hurried = anyio.Event()
-        self._fd = -1
         self.totals = None if fresh else self._open(halted)
 
     @property
     def crowded(self) -> bool:
         """Whether the disk is full, or lags so far behind that no more should be sent for now."""
-        return self.failure is not None or self._size - self._written > _MOST_WAITING_BYTES
+        return self.failure is not None or self._size - self._tape.written > _MOST_WAITING_BYTES
 
     def begin(self) -> list[str]:
         """Make ready to append; what an old output holds is copied into a new journal.
@@ -131,9 +126,9 @@ class Journal:
         with storage_errors(f"{self._paths.partial} can't be made"):
             if self.finished:
                 self._copy_output()
-            if self._fd < 0:
+            if self._tape.fd < 0:
                 flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-                self._fd = os.open(self._paths.partial, flags, 0o600)
+                self._tape.fd = os.open(self._paths.partial, flags, 0o600)
                 sync_folder(self._paths.partial.parent)
             # Of a publication that was cut short.
             self._paths.scratch.unlink(missing_ok=True)
@@ -198,15 +193,15 @@ class Journal:
         pledged = None if pledge is None else pledge.writing()
         taken = b"".join(self._waiting)
         self._waiting.clear()
-        before, size = self._written, self._size
+        before, size = self._tape.written, self._size
         try:
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(self._write, taken)
+                await anyio.to_thread.run_sync(self._tape.write, taken)
             self._safe = size
             if pledge is not None:
                 pledge.written(pledged)
         except OSError as error:
-            if rest := taken[self._written - before :]:
+            if rest := taken[self._tape.written - before :]:
                 self._waiting.insert(0, rest)
             raise StorageError(
                 f"results can't be written to {self._paths.partial}: {reason(error)}"
@@ -237,61 +232,36 @@ class Journal:
 
     def close(self) -> None:
         """Let go of the files. What is still queued, after a bug, is written if that can be."""
-        if self._fd < 0:
+        if self._tape.fd < 0:
             return
         with contextlib.suppress(OSError):
             if self._waiting and self.failure is None:
-                self._write(b"".join(self._waiting))
+                self._tape.write(b"".join(self._waiting))
             self._waiting.clear()
-            self._reserve.release(self._fd)
-        os.close(self._fd)
-        self._fd = -1
+            self._reserve.release(self._tape.fd)
+        self._tape.close()
 
     def _open(self, halted: Callable[[], bool]) -> dict[str, Any] | None:
-        partial, output = self._paths.partial, self._paths.output
+        path = standing(self._paths)
+        if path is None:
+            return None
         try:
-            path = partial if partial.exists() else output
-            if not path.exists():
-                return None
-            flags = os.O_RDWR | os.O_APPEND if path == partial else os.O_RDONLY
-            self._fd = os.open(path, flags | os.O_CLOEXEC)
-            scanned = scan(self._fd, self.state, published=path == output, halted=halted)
-            self._settle_end(path, scanned)
+            self._tape.fd = open_standing(self._paths, path)
+            scanned = read_standing(self._tape.fd, self._paths, path, self.state, halted=halted)
         except OSError as error:
             raise UsageError(f"{path} can't be opened: {reason(error)}") from None
-        self._size = self._written = scanned.size
-        self.finished = path == output
+        self._size = self._tape.written = scanned.size
+        self.finished = path == self._paths.output
         return scanned.totals if self.finished else None
 
-    def _settle_end(self, path: os.PathLike[str], scanned: Scanned) -> None:
-        size = os.fstat(self._fd).st_size
-        if path == self._paths.output:
-            ours = scanned.totals is not None and not self.state.foreign
-        else:
-            strange = self.state.foreign > self.state.damaged
-            ours = self.state.ours > 0 or (not strange and ends_like_ours(self._fd, scanned.size))
-        if not ours:
-            raise UsageError(
-                f"{path} was not written by a job like this; --fresh sets it aside and starts over"
-            )
-        if path == self._paths.partial and size != scanned.size:
-            # A torn last line, or totals whose publication was cut short.
-            os.ftruncate(self._fd, scanned.size)
-
     def _copy_output(self) -> None:
-        """Make a new journal of the finished output: its rows, and a note of what they took."""
         assert self.totals is not None
-        note = encode_run_note(run_note(self.totals)._replace(stop_reason=""))
-        copy_head(self._paths.output, self._paths.scratch, self._written, tail=note)
-        self._paths.scratch.rename(self._paths.partial)
-        self._written += len(note)
-        self._size = self._written
+        self._size = self._tape.written = copy_output(self._paths, self.totals, self._tape.written)
         self.state.tidy = False
-        os.close(self._fd)
-        self._fd = -1
+        self._tape.close()
 
     def _keep_room(self) -> None:
-        if self.failure is None and not self._reserve.keep(self._fd, self._size):
+        if self.failure is None and not self._reserve.keep(self._tape.fd, self._size):
             self.failure = StorageError(
                 f"the disk of {self._paths.partial} is full: what is in flight still fits"
             )
@@ -304,45 +274,17 @@ class Journal:
             self._keep_room()
         if len(self._waiting) == 1:
             self._wanted.set()
-        if self._size - self._written > _GATHER_BYTES:
+        if self._size - self._tape.written > _GATHER_BYTES:
             self._hurried.set()
 
-    def _write(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            count = os.write(self._fd, view)
-            self._written += count
-            view = view[count:]
-        if self._syncs and data:
-            self._sync()
-        if self._doubt is not None:
-            raise self._doubt
-
-    def _sync(self) -> None:
-        try:
-            os.fsync(self._fd)
-        except OSError as error:
-            self._doubt = error
-
     def _rename(self, totals: bytes) -> None:
-        size = self._written
-        try:
-            keep_mode(self._paths, self._fd)
-            self._write(totals)
-            # With `flush`, too: a name must never stand for bytes that are not there.
-            os.fsync(self._fd)
-            self._reserve.release(self._fd)
-            self._paths.partial.rename(self._paths.output)
-        except OSError:
-            os.ftruncate(self._fd, size)
-            self._written = size
-            raise
+        publish_as_it_is(self._tape, self._reserve, self._paths, totals)
         self._be_finished()
 
     def _rewrite(self, totals: bytes) -> None:
         # Nothing is in flight any more, and the copy may need the room.
-        self._reserve.release(self._fd)
-        publish_anew(self._fd, self.state.index, self._paths, totals)
+        self._reserve.release(self._tape.fd)
+        publish_anew(self._tape.fd, self.state.index, self._paths, totals)
         self._be_finished()
 
     def _be_finished(self) -> None:

@@ -1,8 +1,8 @@
-"""Writing a journal anew, in the order of the source, with only what stands.
+"""Making a journal the output: as it is, or written anew, in the order of the source.
 
-Neither the results nor objects for them are held: a table of four bytes a row says which row comes
-next, and its line is copied from where it stands. Rows finish nearly in order, so most of them lie
-within the block that was read last.
+Written anew it holds only what stands, and neither the results nor objects for them are held in
+memory: a table of four bytes a row says which row comes next, and its line is copied from where it
+stands. Rows finish nearly in order, so most of them lie within the block that was read last.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ import orjson
 from batcher.journal.files import Paths, open_private, sync_folder
 from batcher.journal.index import DONE, SEEN, UNNAMED, Index, identity
 from batcher.journal.lines import find_ours
+from batcher.journal.reserve import Reserve
+from batcher.journal.tape import Tape
 
-__all__ = ["keep_mode", "publish_anew", "write_ordered"]
+__all__ = ["publish_anew", "publish_as_it_is", "write_ordered"]
 
 _WINDOW_BYTES: Final = 1024 * 1024
 _NOBODY: Final = 0xFFFF_FFFF
@@ -39,7 +41,7 @@ def publish_anew(fd: int, index: Index, paths: Paths, totals: bytes) -> None:
             write_ordered(fd, index, file)
             file.write(totals)
             file.flush()
-            keep_mode(paths, file.fileno())
+            _keep_mode(paths, file.fileno())
             os.fsync(file.fileno())
         paths.scratch.rename(paths.output)
     except OSError:
@@ -52,7 +54,26 @@ def publish_anew(fd: int, index: Index, paths: Paths, totals: bytes) -> None:
         paths.partial.unlink()
 
 
-def keep_mode(paths: Paths, fd: int) -> None:
+def publish_as_it_is(tape: Tape, reserve: Reserve, paths: Paths, totals: bytes) -> None:
+    """End the journal with its totals, and give it the output's name.
+
+    Raises:
+        OSError: The journal is as it was.
+    """
+    size = tape.written
+    try:
+        _keep_mode(paths, tape.fd)
+        tape.write(totals)
+        # Though each write may go unsynced: a name must never stand for bytes that are not there.
+        os.fsync(tape.fd)
+        reserve.release(tape.fd)
+        paths.partial.rename(paths.output)
+    except OSError:
+        tape.cut(size)
+        raise
+
+
+def _keep_mode(paths: Paths, fd: int) -> None:
     """Give a file the mode of the output that it is to replace."""
     if paths.output.exists():
         os.fchmod(fd, paths.output.stat().st_mode & 0o7777)
