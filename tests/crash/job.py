@@ -92,6 +92,7 @@ class Job:
         self._flags = flags
         self._texts: dict[str, str] = {}
         self._lost: dict[str, Served] = {}
+        self._pruned = Served()
 
     def write_source(self, rows: list[SourceRow]) -> None:
         """Replace the source; its requests belong to the rows' groups from now on."""
@@ -134,6 +135,7 @@ class Job:
         before = Kept({}, None, 0) if strange else self.kept()
         self._endpoint.begin_run()
         begun = self._watch_lock()
+        published = self._published()
         process = self.start(flags, kill=kill, wrapper=wrapper, stderr=subprocess.PIPE)
         if kill is not None:
             kill.strike(process, self._endpoint, begun)
@@ -157,6 +159,8 @@ class Job:
             for group, spent in before.groups(self._endpoint.groups).items():
                 self._lose(group, spent, Served())
             before = Kept({}, None, 0)
+        if "--prune" in flags and self._published() != published and not self.partial.exists():
+            before = self._prune(before)
         lost = self._check_run(before, killed=killed, resends=resends)
         if "--fresh" not in flags:
             self._count(sent_again=lost, most_again=lost)
@@ -258,6 +262,25 @@ class Job:
         self._lost[group] = self._lost.get(group, Served()).plus(lost)
         return lost.attempts
 
+    def _published(self) -> int:
+        """Tell one output from another that took its place."""
+        return self.output.stat().st_ino if self.output.exists() else 0
+
+    def _prune(self, before: Kept) -> Kept:
+        """Take out what a published run has dropped: the rows that the source no longer holds."""
+        names = self._endpoint.groups
+        held = set(self._open_groups(Kept({}, None, 0)))
+        for group, spent in before.groups(names).items():
+            if group not in held:
+                self._pruned = self._pruned.plus(spent)
+        return before._replace(
+            entries={
+                key: entry
+                for key, entry in before.entries.items()
+                if (names.get(entry.ours["request_hash"], "") if key[1] else key[0]) in held
+            }
+        )
+
     def _check_run(self, before: Kept, *, killed: bool, resends: bool) -> int:
         """Hold what stands now against what stood and was served; return how much of it is lost."""
         names = self._endpoint.groups
@@ -333,8 +356,9 @@ class Job:
         summed = Served()
         for spent in kept.groups(self._endpoint.groups).values():
             summed = summed.plus(spent)
-        said = (totals["attempts"], totals["usage"]["total_tokens"])
-        assert (*said, totals["attempts_without_usage"]) == summed
+        assert _spent(totals.get("pruned")) == self._pruned, "what the dropped rows have cost"
+        summed = summed.plus(self._pruned)
+        assert _spent(totals) == summed
         served, lost = Served(), Served()
         for page in self._endpoint.runs:
             for each in page.values():
@@ -342,6 +366,13 @@ class Job:
         for each in self._lost.values():
             lost = lost.plus(each)
         assert summed == Served(*map(int.__sub__, served, lost)), "what was served, less the lost"
+
+
+def _spent(totals: dict[str, Any] | None) -> Served:
+    if totals is None:
+        return Served()
+    tokens = totals["usage"]["total_tokens"]
+    return Served(totals["attempts"], tokens, totals.get("attempts_without_usage", 0))
 
 
 def grown(job: Job, draw: random.Random) -> None:

@@ -119,3 +119,28 @@ def test_resend(tmp_path: Path, reckon: Reckoner, seed: int) -> None:
         job.write_source([good_row(number, version=1) for number in range(400)])
         job.attack(draw, 6, "--resend")
         job.complete("--resend")
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("seed", range(3))
+def test_prune(tmp_path: Path, reckon: Reckoner, seed: int) -> None:
+    """Killed while rows are dropped and others added, a job still bills what the dropped cost."""
+    draw = random.Random(seed)
+    with Endpoint(latency_s=0.05) as endpoint:
+        job = reckon.watch(Job(tmp_path, endpoint))
+        job.write_source([good_row(number, named=number % 3 > 0) for number in range(200)])
+        job.complete()
+        for _ in range(4):
+            until = job.figures.kills + 2
+            _drop_some(job, draw)
+            while job.figures.kills < until:
+                if job.run("--prune", kill=Kill.drawn(draw)) >= 0:
+                    _drop_some(job, draw)
+            job.complete("--prune")
+
+
+def _drop_some(job: Job, draw: random.Random) -> None:
+    """Drop a tenth of a job's rows, and add as many and more."""
+    first = 10_000 + draw.randrange(10**6)
+    more = [good_row(first + n, named=n % 3 > 0) for n in range(draw.randint(30, 90))]
+    job.write_source([row for row in job.rows if draw.random() < 0.9] + more)
