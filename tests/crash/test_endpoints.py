@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
+import re
 import subprocess
 import sys
 import time
@@ -118,10 +118,11 @@ BEHAVIOURS: dict[str, tuple[Callable[..., None], set[str]]] = {
         _close(_CHUNKED + b"5\r\n" + _GOOD + b"\r\n0\r\n\r\n"),
         {"protocol_error", "answer_truncated_in_transit"},
     ),
-    "endless": (_flood(_OPEN, _MIB), {"answer_too_large"}),
+    # Which bound it meets first is a matter of how fast the machine is.
+    "endless": (_flood(_OPEN, _MIB), {"answer_too_large", "timeout"}),
     "endless chunks": (
         _flood(_CHUNKED, b"100000\r\n" + _MIB + b"\r\n"),
-        {"answer_too_large"},
+        {"answer_too_large", "timeout"},
     ),
     "endless head": (_flood(b"HTTP/1.1 200 OK\r\n", b"X-A: b\r\n" * 99), {"protocol_error"}),
     "one endless header": (_flood(b"HTTP/1.1 200 OK\r\nX-A: ", b"a" * 999), {"protocol_error"}),
@@ -230,19 +231,26 @@ def run(folder: Path, origin: str, *flags: str, hang_s: float = HANG_S) -> tuple
             env=environment(),
         )
     until_s = time.monotonic() + hang_s
-    while True:
-        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-        if pid:
-            break
+    peak_kib = 0
+    while process.poll() is None:
+        peak_kib = max(peak_kib, _peak_kib(process.pid))
         if time.monotonic() > until_s:
             process.kill()
             process.wait()
             raise AssertionError("hangs")
         time.sleep(0.02)
-    process.returncode = os.waitstatus_to_exitcode(status)
     said = (folder / "err").read_text()
     assert "Traceback" not in said, said
-    return process.returncode, said, usage.ru_maxrss
+    return process.returncode, said, peak_kib
+
+
+def _peak_kib(pid: int) -> int:
+    """Ask how much memory a process has had at most, as far as it got.
+
+    What `wait4` says of it begins with the memory of whoever started it: here, the tests.
+    """
+    found = re.search(r"VmHWM:\s*(\d+)", Path(f"/proc/{pid}/status").read_text())
+    return int(found[1]) if found else 0
 
 
 @pytest.mark.parametrize("transport", ["lean", pytest.param("session", marks=pytest.mark.crash)])
