@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import importlib
 import os
 import signal
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 from blockbuster import blockbuster_ctx
 
+from batcher.engine.plan import make_plan
 from batcher.journal.tape import Tape
 from batcher.records import Hold, Progress
 from tests.harness import Job, as_lines, row, rows, wait_for
@@ -311,6 +314,28 @@ def test_source_changed_midway(job: Job, endpoint: Endpoint) -> None:
     assert job.run().code == 0
     assert endpoint.books.attempts == len(many) + 1
     job.audit()
+
+
+def test_source_changed_between_two_readings(
+    job: Job, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A last row that is another when it is read again: exit 8, whoever looks first."""
+    job.write(rows(40))
+    assert job.run("--limit", "1").code == 0
+
+    def plan_and_change(*arguments: Any, **options: Any) -> Any:
+        plan = make_plan(*arguments, **options)
+        then = job.source.stat()
+        job.source.write_bytes(job.source.read_bytes().replace(b"r40", b"r04"))
+        # Nothing but the row itself tells of the change.
+        os.utime(job.source, ns=(then.st_atime_ns, then.st_mtime_ns))
+        return plan
+
+    monkeypatch.setattr(importlib.import_module("batcher.job.run"), "make_plan", plan_and_change)
+    ran = job.run("--concurrency", "1")
+    assert (ran.code, ran.totals["stop_reason"]) == (8, "storage"), ran.err
+    assert "changed" in ran.err
+    assert ran.totals["request_counts"]["completed"] == endpoint.books.attempts == 39
 
 
 @pytest.mark.parametrize(

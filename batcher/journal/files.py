@@ -21,6 +21,8 @@ from batcher.errors import OutputLockedError, StorageError, UsageError
 
 __all__ = ["Lock", "Paths", "reason", "storage_errors", "sync_folder"]
 
+_LOCK: Final = ".lock"
+
 # `status` holds a lock for as long as it takes to see that nobody else does.
 _LOOKS: Final = 5
 _LOOK_S: Final = 0.01
@@ -48,7 +50,7 @@ class Paths:
         name = self.output.name
         self.partial = self.output.with_name(name + ".partial")
         self.scratch = self.output.with_name(name + ".partial.tmp")
-        self.lock = self.output.with_name(name + ".lock")
+        self.lock = self.output.with_name(name + _LOCK)
 
     def check(self, source: Path | None = None) -> None:
         """Raise `UsageError` unless an output can stand here and leaves the `source` alone."""
@@ -95,7 +97,7 @@ class Lock:
     def __init__(self, path: Path) -> None:
         self._path = path
         while True:
-            with usage_errors(f"{path} can't be made"):
+            with usage_errors(f"the output {_output_of(path)} can't be written"):
                 self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             self._take()
             # Its last owner may have removed the file while we waited for it to open.
@@ -130,7 +132,9 @@ class Lock:
             ) from None
         except OSError as error:
             os.close(self._fd)
-            raise UsageError(f"{self._path} can't be locked: {reason(error)}") from None
+            raise UsageError(
+                f"the output {_output_of(self._path)} can't be locked: {reason(error)}"
+            ) from None
 
     def _try_for_a_while(self) -> None:
         for _ in range(_LOOKS):
@@ -139,6 +143,10 @@ class Lock:
                 return
             time.sleep(_LOOK_S)
         fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _output_of(lock: Path) -> Path:
+    return lock.with_name(lock.name.removesuffix(_LOCK))
 
 
 def is_locked(path: Path) -> bool:

@@ -104,7 +104,11 @@ class Journal:
         self._safe = 0
         self._landed = anyio.Event()
         self._hurried = anyio.Event()
-        self.totals = None if fresh else self._open(halted)
+        try:
+            self.totals = None if fresh else self._open(halted)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def crowded(self) -> bool:

@@ -8,6 +8,7 @@ stands. Rows finish nearly in order, so most of them lie within the block that w
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from array import array
@@ -36,6 +37,7 @@ def publish_anew(fd: int, index: Index, paths: Paths, totals: bytes) -> None:
     Raises:
         OSError: The output is as it was.
     """
+    _require_in_place(fd, paths)
     try:
         with open_private(paths.scratch) as file:
             write_ordered(fd, index, file)
@@ -43,6 +45,7 @@ def publish_anew(fd: int, index: Index, paths: Paths, totals: bytes) -> None:
             file.flush()
             _keep_mode(paths, file.fileno())
             os.fsync(file.fileno())
+        _require_in_place(fd, paths)
         paths.scratch.rename(paths.output)
     except OSError:
         with contextlib.suppress(OSError):
@@ -71,6 +74,18 @@ def publish_as_it_is(tape: Tape, reserve: Reserve, paths: Paths, totals: bytes) 
     except OSError:
         tape.cut(size)
         raise
+
+
+def _require_in_place(fd: int, paths: Paths) -> None:
+    """Look whether the journal is still where it was: its disk may have been taken away.
+
+    What stands in the folder then is another disk's, and no place for the output.
+
+    Raises:
+        OSError: It is not.
+    """
+    if not os.path.samestat(os.fstat(fd), paths.partial.stat()):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
 
 def _keep_mode(paths: Paths, fd: int) -> None:
