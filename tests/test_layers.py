@@ -35,10 +35,10 @@ ENGINE = (
     {"pool"},
     {"settle"},
     {"turns", "purse"},
-    {"clerk", "feed"},
+    {"clerk", "feed", "guess", "lounge"},
     {"task", "plan"},
     {"roster"},
-    {"stop"},
+    {"alarm", "stop"},
 )
 ENGINE_DEPTH = {name: depth for depth, names in enumerate(ENGINE) for name in names}
 

@@ -1,16 +1,16 @@
 """The pool: takes rows from the feed, asks the governor, sends, and has what comes back settled.
 
-A worker does one row after another: it takes the next one that may leave, awaits its answer, has it
-settled, and takes the next. There is no asyncio task, lock or queue per row. A row that waits, for
-its turn or for another attempt, stands in a heap or a queue and holds no worker. A worker that
-finds nothing to do parks; whatever makes work possible (an answer, a block of the source, a point
-in time) wakes one, and each that finds work wakes the next.
+A worker does one row after another: it takes the next one that may leave, awaits its answer, lets
+the loop take in what else has come, and the first to go on settles all of that. There is no asyncio
+task, lock or queue per row. A row that waits, for its turn or for another attempt, stands in the
+lounge and holds no worker. A worker that finds nothing to do parks; whatever makes work possible
+(an answer, a block of the source, a point in time) wakes one, and each that finds work wakes the
+next.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import math
 import time
 from collections import deque
@@ -19,8 +19,11 @@ from typing import Final
 import anyio
 
 from batcher.amounts import NOTHING_SPENT
+from batcher.engine.alarm import Alarm
 from batcher.engine.clerk import Clerk
 from batcher.engine.feed import Feed
+from batcher.engine.guess import Guess
+from batcher.engine.lounge import Lounge
 from batcher.engine.purse import Purse
 from batcher.engine.settle import Settler
 from batcher.engine.stop import StopSwitch
@@ -29,24 +32,14 @@ from batcher.engine.turns import Carrier, Work
 from batcher.errors import StorageError
 from batcher.governor import Governor, Outcome, Permit
 from batcher.journal import Keeper
-from batcher.records import BadRow, Failure, StopReason
+from batcher.records import BadRow, Failure, Reply, StopReason
 from batcher.transport import Transport
 
 __all__ = ["Pool"]
 
-# Rows that are read ahead while those before them, of other models, may not leave yet.
-_MOST_READY: Final = 256
-_MOST_READY_BYTES: Final = 16 * 1024 * 1024
-
 # Rows whose tools are carried out or wait for that, beyond the requests in flight: slow tools must
 # not have the whole job in memory.
 _MOST_IN_TOOLS: Final = 256
-
-# Before anything is known: English prompts have about four bytes a token.
-_TOKENS_PER_BYTE: Final = 0.25
-
-# How much of the estimate each answer makes up.
-_LEARNING: Final = 0.02
 
 
 class Pool:
@@ -92,38 +85,31 @@ class Pool:
             purse.wake = self.wake
         self.in_flight = 0
         self.in_tools = 0
-        # Rows that may not leave yet, by model; and rows that wait for another attempt, by time.
-        self._ready: dict[str, deque[Task]] = {}
-        self._ready_count = 0
-        self._ready_bytes = 0
-        self._waiting: list[tuple[float, int, Task]] = []
-        self._pushed = 0
-        self._outage_since_s: float | None = None
+        self._answered: deque[tuple[Task, Reply | Failure]] = deque()
+        # Workers whose answer has been settled, and that will look for work in this turn.
+        self._asking = 0
+        self._lounge = Lounge()
         self._idle: list[asyncio.Future[None]] = []
         self._workers = 0
-        self._wake_at_s = math.inf
-        self._timer: asyncio.TimerHandle | None = None
-        self._alarm: asyncio.Task[None] | None = None
-        self._tokens_per_byte = _TOKENS_PER_BYTE
+        self._guess = Guess()
         self._most_in_tools = concurrency + _MOST_IN_TOOLS
         self._over = anyio.Event()
 
     @property
     def retrying(self) -> int:
         """Rows that wait for another attempt."""
-        ready = (task for tasks in self._ready.values() for task in tasks)
-        return len(self._waiting) + sum(not task.fresh for task in ready)
+        return self._lounge.retrying
 
     async def run(self) -> None:
         """Send all that the feed has, or until the switch is thrown and nothing is in flight."""
         self._loop = asyncio.get_running_loop()
+        self._alarm = Alarm(self.wake)
         async with anyio.create_task_group() as group:
             self._group = group
             group.start_soon(self._feed.read_ahead, self.wake)
             self.wake()
             await self._over.wait()
-            if self._timer is not None:
-                self._timer.cancel()
+            self._alarm.cancel()
             group.cancel_scope.cancel()
 
     def wake(self) -> None:
@@ -149,20 +135,38 @@ class Pool:
             try:
                 outcome = await self._transport.send(task.row.path, task.body)
             except StorageError as error:
+                self.in_flight -= 1
                 self._switch.throw(StopReason.STORAGE, str(error))
                 task.lane.settle(_permit(task), Outcome.VOID, time.monotonic())
                 if self._purse is not None:
                     self._purse.settle(task, NOTHING_SPENT)
                 continue
+            self._answered.append((task, outcome))
+            try:
+                await asyncio.sleep(0)
             finally:
-                self.in_flight -= 1
+                self._settle_answered()
+            self._asking -= 1
+
+    def _settle_answered(self) -> None:
+        """Settle what has come in the loop's last turn, whatever ends the wait for it.
+
+        One answer after another takes much less time than each between other work, which the
+        processor has to learn anew. An answer is in flight until then, so that the pool can't be
+        over before.
+        """
+        answered = self._answered
+        while answered:
+            task, outcome = answered.popleft()
+            self.in_flight -= 1
+            self._asking += 1
             wait_s = self._settler.settle(task, outcome)
             if isinstance(wait_s, Work):
                 self._carry_out(task, wait_s)
             elif wait_s is not None:
                 self._wait(task, wait_s)
             elif not isinstance(outcome, Failure):
-                self._learn_size(task)
+                self._guess.learn(task)
 
     def _carry_out(self, task: Task, work: Work) -> None:
         self.in_tools += 1
@@ -185,7 +189,7 @@ class Pool:
 
     async def _park(self) -> None:
         if self.in_flight == self.in_tools == 0:
-            left = self._waiting or self._ready_count
+            left = self._lounge.waiting or self._lounge.ready_count
             purse = self._purse
             if purse is not None and not left:
                 if (why := purse.spent(read_all=self._feed.ended)) is not None:
@@ -201,17 +205,17 @@ class Pool:
         """Take the next row that may leave now; None when none may."""
         if self._switch.thrown or self._journal.crowded:
             return None
-        now_s = time.monotonic()
+        now_s, lounge = time.monotonic(), self._lounge
         task = self._recalled(now_s) if self._purse is not None else None
-        if task is None and (self._waiting or self._ready_count):
+        if task is None and (lounge.waiting or lounge.ready_count):
             task = self._next_ready(now_s)
         if task is None:
             task = self._next_fresh(now_s)
         if (
             task is not None
-            and self._wake_at_s == math.inf
+            and self._alarm.at_s == math.inf
             and (self._idle or self._workers < self._concurrency)
-            and self._governor.in_flight < self._governor.window
+            and self._governor.in_flight + self._asking < self._governor.window
         ):
             self.wake()
         return task
@@ -221,27 +225,26 @@ class Pool:
         assert self._purse is not None
         task = self._purse.recall()
         if task is not None and not self._admit(task, now_s):
-            self._make_ready(task)
+            self._lounge.make_ready(task)
             return None
         return task
 
     def _next_ready(self, now_s: float) -> Task | None:
-        waiting = self._waiting
-        while waiting and waiting[0][0] <= now_s:
-            self._make_ready(heapq.heappop(waiting)[2])
-        if waiting:
-            self._wake_in(waiting[0][0] - now_s, now_s)
-        if self._ready_count:
-            for tasks in self._ready.values():
+        lounge = self._lounge
+        next_s = lounge.call(now_s)
+        if next_s is not None:
+            self._alarm.set_in(next_s - now_s, now_s)
+        if lounge.ready_count:
+            for tasks in lounge.ready.values():
                 while tasks and not self._payable(tasks[0]):
-                    self._take_ready(tasks)
+                    lounge.take(tasks)
                 if tasks and self._admit(tasks[0], now_s):
-                    return self._take_ready(tasks)
+                    return lounge.take(tasks)
         return None
 
     def _next_fresh(self, now_s: float) -> Task | None:
-        purse = self._purse
-        while self._ready_count < _MOST_READY and self._ready_bytes < _MOST_READY_BYTES:
+        purse, lounge = self._purse, self._lounge
+        while lounge.has_room:
             if self.in_tools >= self._most_in_tools or not (purse is None or purse.looking):
                 break
             member = self._feed.take()
@@ -251,19 +254,19 @@ class Pool:
             if isinstance(row, BadRow):
                 self._clerk.refuse(member)
                 continue
-            tokens = len(row.body) * self._tokens_per_byte
+            tokens = len(row.body) * self._guess.per_byte
             task = Task(member, row, self._governor.lane(row.model, now_s), tokens)
             if member.paid:
                 if (work := self._settler.open(task)) is not None:
                     self._carry_out(task, work)
                     continue
-                task.tokens = len(task.body) * self._tokens_per_byte
-            if not self._ready.get(row.model):
+                task.tokens = len(task.body) * self._guess.per_byte
+            if not lounge.ready.get(row.model):
                 if not self._payable(task):
                     continue
                 if self._admit(task, now_s):
                     return task
-            self._make_ready(task)
+            lounge.make_ready(task)
         return None
 
     def _payable(self, task: Task) -> bool:
@@ -278,57 +281,14 @@ class Pool:
                 self._purse.take(task)
             return True
         if permit < math.inf:
-            self._wake_in(permit, now_s)
+            self._alarm.set_in(permit, now_s)
         return False
-
-    def _make_ready(self, task: Task) -> None:
-        self._ready.setdefault(task.row.model, deque()).append(task)
-        self._ready_count += 1
-        self._ready_bytes += len(task.body)
-
-    def _take_ready(self, tasks: deque[Task]) -> Task:
-        task = tasks.popleft()
-        self._ready_count -= 1
-        self._ready_bytes -= len(task.body)
-        return task
 
     def _wait(self, task: Task, wait_s: float) -> None:
         now_s = time.monotonic()
-        task.tokens = len(task.body) * self._tokens_per_byte
-        self._pushed += 1
-        heapq.heappush(self._waiting, (now_s + wait_s, self._pushed, task))
-        since_s = self._governor.outage_since(now_s)
-        if since_s is not None and since_s != self._outage_since_s:
-            for _, _, waiting in self._waiting:
-                waiting.forgive(since_s)
-            for ready in self._ready.values():
-                for each in ready:
-                    each.forgive(since_s)
-        self._outage_since_s = since_s
-
-    def _wake_in(self, wait_s: float, now_s: float) -> None:
-        at_s = now_s + wait_s
-        if at_s < self._wake_at_s:
-            self._wake_at_s = at_s
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = self._loop.call_later(wait_s, self._on_time)
-
-    def _on_time(self) -> None:
-        self._wake_at_s = math.inf
-        self._timer = None
-        # anyio starts no task from a bare callback: it finds the event loop by the task it is in.
-        self._alarm = self._loop.create_task(self._on_alarm())
-
-    async def _on_alarm(self) -> None:
-        self.wake()
-
-    def _learn_size(self, task: Task) -> None:
-        """Let the tokens that a row used correct what the next ones are expected to use."""
-        spend = task.spend
-        if spend is not None and spend.attempts == 1 and spend.usage.total_tokens:
-            seen = spend.usage.total_tokens / len(task.body)
-            self._tokens_per_byte += (seen - self._tokens_per_byte) * _LEARNING
+        task.tokens = len(task.body) * self._guess.per_byte
+        self._lounge.retry(task, now_s + wait_s)
+        self._lounge.note_outage(self._governor.outage_since(now_s))
 
 
 def _permit(task: Task) -> Permit:
