@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import fcntl
 import importlib
+import itertools
 import os
 import signal
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -15,7 +18,8 @@ from blockbuster import blockbuster_ctx
 
 from batcher.engine.plan import make_plan
 from batcher.journal.tape import Tape
-from batcher.records import Hold, Progress
+from batcher.records import Failure, Hold, Progress, Reply
+from batcher.transport import BaseTransport
 from tests.harness import Job, as_lines, row, rows, wait_for
 from tests.server import Does, Endpoint, Say, Seen, refusal
 
@@ -73,6 +77,49 @@ def test_exit_code_of_a_process(job: Job, endpoint: Endpoint, number: int, code:
     assert "run the same command again" in ran.err
     assert job.run().code == 0
     assert endpoint.books.attempts == 50
+    job.audit()
+
+
+def when_it_has_come(monkeypatch: pytest.MonkeyPatch, number: int, then: Callable[[], Any]) -> None:
+    """Do something once so many answers have come, before anyone has looked at the last of them."""
+    send = BaseTransport.send
+    came = itertools.count(1)
+
+    async def sent(self: BaseTransport, path: str, body: bytes) -> Reply | Failure:
+        outcome = await send(self, path, body)
+        if next(came) == number:
+            then()
+        return outcome
+
+    monkeypatch.setattr(BaseTransport, "send", sent)
+
+
+def test_a_signal_as_an_answer_comes(
+    job: Job, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal between an answer's arrival and its settling costs nothing."""
+    when_it_has_come(monkeypatch, 5, lambda: signal.raise_signal(signal.SIGINT))
+    job.write(rows(20))
+    ran = job.run("--concurrency", "4")
+    assert (ran.code, ran.totals["pending"] > 0) == (130, True)
+    assert ran.totals["attempts"] == ran.totals["request_counts"]["completed"]
+    assert ran.totals["attempts"] == endpoint.books.attempts
+    assert job.run().code == 0
+    assert endpoint.books.attempts == 20
+    job.audit()
+
+
+def test_a_worker_cancelled_as_an_answer_comes(
+    job: Job, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that has come is kept whoever cancels the wait for its turn."""
+    when_it_has_come(monkeypatch, 5, lambda: asyncio.current_task().cancel())  # type: ignore[union-attr]
+    job.write(rows(20))
+    # One at a time, so that nothing else is under way, which may be lost.
+    assert job.run("--concurrency", "1").code == 1
+    assert len(job.written()) == endpoint.books.attempts == 5
+    assert job.run().code == 0
+    assert endpoint.books.attempts == 20
     job.audit()
 
 
