@@ -24,7 +24,7 @@ from batcher import __version__
 from batcher.errors import StorageError, UsageError
 from batcher.records import Failure, FailureKind, Reply
 
-__all__ = ["KEEP_ALIVE_S", "MAX_ANSWER_BYTES", "BaseTransport", "Transport", "decoded"]
+__all__ = ["KEEP_ALIVE_S", "MAX_ANSWER_BYTES", "BaseTransport", "Transport", "decoded", "this_task"]
 
 # What the contract promises: a larger answer is `answer_too_large`.
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
@@ -126,7 +126,7 @@ class BaseTransport(ABC):
 
     async def send(self, path: str, body: bytes) -> Reply | Failure:
         """See `Transport`."""
-        task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]
+        task = this_task()
         cancelled_before = task.cancelling()
         began_s = time.monotonic()
         self._due[task] = began_s + self._timeout_s
@@ -142,9 +142,10 @@ class BaseTransport(ABC):
             return self._failed(error, task, began_s)
         finally:
             del self._due[task]
-            self._opening.discard(task)
-            self._opened.discard(task)
-            if self._ended.pop(task, None) is not None:
+            if self._opened:
+                self._opening.discard(task)
+                self._opened.discard(task)
+            if self._ended and self._ended.pop(task, None) is not None:
                 task.uncancel()
 
     def sweep(self, now_s: float) -> None:
@@ -230,6 +231,13 @@ _NEVER_SENT: Final = frozenset(
         FailureKind.TLS_ERROR,
     }
 )
+
+
+def this_task() -> asyncio.Task[Any]:
+    """Give the task that makes the attempt: whoever awaits `send` is one."""
+    task = asyncio.current_task()
+    assert task is not None
+    return task
 
 
 def _kind(error: Exception) -> FailureKind:

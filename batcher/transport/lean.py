@@ -25,7 +25,7 @@ from aiohttp.client_reqrep import ConnectionKey
 from yarl import URL
 
 from batcher.records import Failure, FailureKind, Reply
-from batcher.transport.base import KEEP_ALIVE_S, BaseTransport, decoded
+from batcher.transport.base import KEEP_ALIVE_S, BaseTransport, decoded, this_task
 from batcher.transport.session import proxy_for
 from batcher.transport.wire import Wire, new_parser
 
@@ -101,12 +101,13 @@ class LeanTransport(BaseTransport):
             self._idle.append(wire)
         else:
             wire.drop()
-        message, raw = outcome
-        headers = message.headers
-        text = decoded(raw, headers.get("Content-Encoding"), self._max_bytes)
-        if isinstance(text, FailureKind):
-            return self._failure(text, began_s)
-        return _new(Reply, (message.code, headers, text, now_s - began_s))
+        status, headers, body, encoding = outcome
+        if encoding:
+            text = decoded(body, encoding, self._max_bytes)
+            if isinstance(text, FailureKind):
+                return self._failure(text, began_s)
+            body = text
+        return _new(Reply, (status, headers, body, now_s - began_s))
 
     def _reuse(self, now_s: float) -> Wire | None:
         idle = self._idle
@@ -118,20 +119,20 @@ class LeanTransport(BaseTransport):
         return None
 
     async def _open(self) -> Wire:
-        task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]
+        task = this_task()
         self._opening.add(task)
         self._opened.add(task)
         connection = await self._connector.connect(self._target, [], self._timeout)
         self._opening.discard(task)
-        wire: Any = connection.protocol
+        wire = connection.protocol
+        assert isinstance(wire, Wire)
         wire.connection = connection
-        return wire  # type: ignore[no-any-return]
+        return wire
 
     def _broken(self, kind: FailureKind, wire: Wire, began_s: float) -> Failure:
         wire.drop()
         if kind is FailureKind.CONNECTION_RESET and not wire.begun:
-            task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]
-            kind = self._reset(task, began_s)
+            kind = self._reset(this_task(), began_s)
         return self._failure(kind, began_s)
 
     def _head(self, path: str) -> bytes:

@@ -17,7 +17,7 @@ from aiohttp.connector import Connection
 from yarl import URL
 
 from batcher.records import Failure, FailureKind, Reply
-from batcher.transport.base import KEEP_ALIVE_S, BaseTransport, decoded
+from batcher.transport.base import KEEP_ALIVE_S, BaseTransport, decoded, this_task
 
 __all__ = ["SessionTransport", "proxy_for"]
 
@@ -89,7 +89,7 @@ class _Connector(aiohttp.TCPConnector):
 
         aiohttp would take that answer for the next request's.
         """
-        task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]
+        task = this_task()
         while True:
             connection = await super().connect(*arguments, **options)
             protocol = connection.protocol
@@ -98,7 +98,7 @@ class _Connector(aiohttp.TCPConnector):
             connection.close()
 
     async def _create_connection(self, *arguments: Any, **options: Any) -> Any:
-        task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]
+        task = this_task()
         self._opening.add(task)
         self._opened.add(task)
         protocol = await super()._create_connection(*arguments, **options)

@@ -6,25 +6,25 @@ why there is none. A connection is used again only if nothing about it is odd: t
 complete, the other side did not say that it closes, the request was all written, and not a byte
 came that nobody had asked for (it could be taken for the next row's answer).
 
-The parser is aiohttp's, which is llhttp: it finds the end of an answer, and refuses what is no
-HTTP. It keeps the parts of a body in a `StreamReader`; they are taken out after every read, so that
-nothing grows in there and reading never has to be paused.
-
-It is made anew for every answer: half an answer that came unasked must not be continued by the next
-one.
+What is no usual answer (`glance`) goes through a parser, aiohttp's, which is llhttp: it finds the
+end of an answer, and refuses what is no HTTP. It keeps the parts of a body in a `StreamReader`;
+they are taken out after every read, so that nothing grows in there and reading never has to be
+paused. It is made anew for every answer: half an answer that came unasked must not be continued by
+the next one.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, cast
 
 from aiohttp.http import HttpResponseParser, RawResponseMessage
 from aiohttp.streams import StreamReader
 
 from batcher.records import FailureKind
+from batcher.transport.glance import Answer, at_a_glance
 
-__all__ = ["Answer", "Wire", "new_parser"]
+__all__ = ["Wire", "new_parser"]
 
 # aiohttp's ClientSession has the same: what is larger is no head of an honest answer.
 _MAX_LINE_BYTES: Final = 8190
@@ -38,16 +38,6 @@ _MOST_INTERIM: Final = 64
 
 _SWITCHING: Final = 101
 _LAST_INTERIM: Final = 199
-
-# Makes a named tuple in a seventh of the time that calling its class takes: see `records`.
-_new: Final = tuple.__new__
-
-
-class Answer(NamedTuple):
-    """An answer as it came: its head parsed, its body not yet decompressed."""
-
-    head: RawResponseMessage
-    body: bytes
 
 
 class Wire(asyncio.Protocol):
@@ -85,9 +75,7 @@ class Wire(asyncio.Protocol):
             waiter.set_result(FailureKind.CONNECTION_RESET)
             return waiter
         self._waiter = waiter
-        self._parser = new_parser(self, self._loop)
         self.begun = self.reusable = False
-        self._interim = 0
         if len(body) < _LARGE_BODY_BYTES:
             transport.write(head + body)
         else:
@@ -108,13 +96,29 @@ class Wire(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
-        self.transport = transport  # type: ignore[assignment]
+        # What sockets and TLS give is one, though uvloop's is not derived from it.
+        self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
-        if self._waiter is None:
+        waiter = self._waiter
+        if waiter is None:
             self.abort()
             return
+        if self._parser is None:
+            answer = at_a_glance(data, self._max_bytes)
+            if answer is not None:
+                self._waiter = None
+                self.reusable = self._all_sent()
+                if not waiter.done():
+                    waiter.set_result(answer)
+                return
+            self._parser = new_parser(self, self._loop)
+            self._interim = 0
+        self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        """Feed the parser, and take what it has found."""
         self.begun = True
         try:
             messages, upgraded, _ = self._parser.feed_data(data)
@@ -201,18 +205,19 @@ class Wire(asyncio.Protocol):
             self._fail(FailureKind.TOO_LARGE)
 
     def _finish(self, body: bytes, *, odd: bool) -> None:
-        head, transport = self._head, self.transport
+        head = self._head
         assert head is not None
-        self.reusable = (
-            not odd
-            and not head.should_close
-            and transport is not None
-            and transport.get_write_buffer_size() == 0
-        )
+        self.reusable = not odd and not head.should_close and self._all_sent()
         if len(body) > self._max_bytes:
             self._tell(FailureKind.TOO_LARGE)
         else:
-            self._tell(_new(Answer, (head, body)))
+            headers = head.headers
+            encoding = headers.get("Content-Encoding", "")
+            self._tell(Answer(head.code, headers, body, encoding))
+
+    def _all_sent(self) -> bool:
+        transport = self.transport
+        return transport is not None and transport.get_write_buffer_size() == 0
 
     def _end_of_stream(self, *, clean: bool) -> None:
         """The other side has closed: the end of an answer without a length, or else too early."""
