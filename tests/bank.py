@@ -156,9 +156,9 @@ class Bank:
             return web.json_response(
                 {"error": {"code": "drawn"}}, status=int(fault), headers=headers
             )
-        assert request.transport is not None
         if fault == "reset":
-            request.transport.abort()
+            if request.transport is not None:  # nobody may be there any more
+                request.transport.abort()
             return web.Response()
         usage = self._usage(raw, body, draw)
         usd = _list_price(body["model"], usage)
@@ -169,7 +169,8 @@ class Bank:
             response.content_length = len(answer)
             await response.prepare(request)
             await response.write(answer[: len(answer) // 2])
-            request.transport.close()
+            if request.transport is not None:
+                request.transport.close()
             return response
         return web.Response(body=answer, content_type="application/json")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import time
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 import batcher
 from tests.harness import Job, lines_of, row
 from tests.server import Does, Endpoint, Say, Seen, completion, refusal
+from tests.talking import answer, calling, plan, tool_row, write_job
 
 # A million tokens in cost 10, out 1000: an answer of the endpoint's (5 tokens) some 0.0051.
 PRICES = """
@@ -28,6 +31,9 @@ output = 100
 input = 0
 output = 0
 """
+
+# The most tokens of a row `r1` to `r9`: its bytes, what no body shows, and its longest answer.
+MOST = len(b'{"model":"m","messages":[{"role":"user","content":"r1"}],"max_tokens":5}') + 512 + 5
 
 
 @pytest.fixture
@@ -234,13 +240,13 @@ def test_a_kill_leaves_word_of_what_was_in_flight(priced: Job, endpoint: Endpoin
     flags = ("--max-cost", "0.5", "--concurrency", "4")
     with priced.process(*flags) as process:
         endpoint.wait_until(lambda books: books.in_flight == 4)
+        _wait_until(lambda: _leased(priced) == 4 * MOST)
         process.signal(signal.SIGKILL)
         process.wait()
     endpoint.release()
     seen = priced.invoke("status", "--json", str(priced.output)).totals["totals"]
     killed = seen["uncertain"]["killed_runs"]
-    # Four in flight at 0.011 or so, and as many again that might have left.
-    assert Decimal("0.04") < Decimal(killed["cost_usd"]) < Decimal("0.1")
+    assert killed["total_tokens"] == 4 * MOST, "the four in flight, and no more"
     assert (seen["cost_usd"], seen["attempts"]) == (None, 0)
     ran = priced.run("--max-cost", "0.5")
     assert ran.code == 0
@@ -249,6 +255,39 @@ def test_a_kill_leaves_word_of_what_was_in_flight(priced: Job, endpoint: Endpoin
     again = priced.run("--max-cost", "0.5")
     assert again.totals["uncertain"]["killed_runs"] == killed, "kept over a new output"
     priced.audit(books=False)
+
+
+def test_a_lease_goes_down_with_what_is_in_flight(priced: Job, endpoint: Endpoint) -> None:
+    """A kill after a crowd has come back is charged what was answered, and those still out."""
+    slow = {f"r{number}" for number in range(1, 4)}
+    endpoint.always(lambda seen: Does.WAIT if seen.key in slow else Say())
+    priced.write(capped(9))
+    with priced.process("--max-cost", "5", "--concurrency", "32") as process:
+        endpoint.wait_until(lambda books: books.attempts == 9)
+        _wait_until(lambda: _leased(priced) == 3 * MOST and len(priced.written()) == 6)
+        process.signal(signal.SIGKILL)
+        process.wait()
+    seen = priced.invoke("status", "--json", str(priced.output)).totals["totals"]
+    assert seen["uncertain"]["killed_runs"]["total_tokens"] == 3 * MOST
+    assert Decimal(seen["cost_usd"]) == cost_of(endpoint)
+    endpoint.release()
+
+
+def _leased(priced: Job) -> int:
+    """The tokens of the last lease in the journal; 0 before the first."""
+    if not priced.partial.exists():
+        return 0
+    lines = [json.loads(raw) for raw in priced.partial.read_bytes().split(b"\n")[:-1]]
+    leases = [line["total_tokens"] for line in lines if line.get("object") == "batch.lease"]
+    return leases[-1] if leases else 0
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    """Look again and again: nothing tells of what another process writes."""
+    until_s = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < until_s
+        time.sleep(0.01)
 
 
 def test_a_clean_end_leaves_no_lease(priced: Job, endpoint: Endpoint) -> None:
@@ -323,6 +362,39 @@ def test_what_a_killed_run_may_have_spent_leaves_less(priced: Job, endpoint: End
     assert ran.code == 4
     # Each of the twelve attempts of dead processes may have cost what it asked for.
     assert cost_of(endpoint) + 12 * Decimal("0.0051") <= Decimal("0.4")
+
+
+def _call(seen: Seen) -> Say:
+    return calling(seen, {"a": 1, "b": 2})
+
+
+@pytest.mark.parametrize("concurrency", ["4", "64"])
+def test_rows_of_several_turns_are_ended(priced: Job, endpoint: Endpoint, concurrency: str) -> None:
+    """A tight budget is spent on rows from their first turn to their last, not on first turns."""
+    endpoint.always(plan(_call, _call, lambda seen: answer(seen, {"content": "3"})))
+    priced.write([tool_row(f"r{n}", max_tokens=5) for n in range(200)])
+    job = write_job(priced, functions="def add(a, b):\n    return a + b\n")
+    ran = priced.run("--max-cost", "1", "--concurrency", concurrency, source=job)
+    assert ran.code == 4, ran.err
+    cost, done = cost_of(endpoint), ran.totals["request_counts"]["completed"]
+    a_row = cost / endpoint.books.attempts * 3
+    assert cost <= 1
+    assert done >= int(1 / a_row * Decimal("0.9"))
+    assert endpoint.books.attempts <= 3 * done + 3, "what was begun was ended"
+
+
+def test_a_budget_may_do_for_a_few_turns_only(priced: Job, endpoint: Endpoint) -> None:
+    """A row is begun though its most turns would not be paid for: it may well take fewer."""
+    endpoint.always(
+        plan(
+            lambda seen: calling(seen, {"a": 1, "b": 2}),
+            lambda seen: answer(seen, {"content": "3"}),
+        )
+    )
+    priced.write([tool_row(f"r{n}", max_tokens=5) for n in range(3)])
+    job = write_job(priced, functions="def add(a, b):\n    return a + b\n")
+    ran = priced.run("--max-cost", "0.06", source=job)
+    assert ran.totals["request_counts"]["completed"] >= 1, ran.err
 
 
 def test_rows_of_a_program_have_a_budget(priced: Job, endpoint: Endpoint) -> None:

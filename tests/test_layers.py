@@ -35,7 +35,7 @@ ENGINE = (
     {"pool"},
     {"settle"},
     {"turns", "purse"},
-    {"clerk", "feed", "guess", "lounge"},
+    {"aside", "clerk", "feed", "guess", "lounge"},
     {"task", "plan"},
     {"roster"},
     {"alarm", "stop"},

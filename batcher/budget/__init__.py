@@ -6,6 +6,7 @@ Pure: the engine's `purse` asks, tells what became of each attempt, and keeps wo
 from batcher.budget.account import NO_LIMIT, Budget, Fit, Limit
 from batcher.budget.bounds import Bound, Bounds, Unbounded
 from batcher.budget.forecast import Forecast, Forecaster
+from batcher.budget.holds import Holds
 
 __all__ = [
     "NO_LIMIT",
@@ -15,6 +16,7 @@ __all__ = [
     "Fit",
     "Forecast",
     "Forecaster",
+    "Holds",
     "Limit",
     "Unbounded",
 ]

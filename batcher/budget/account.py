@@ -4,16 +4,20 @@ Two things always hold, in whatever order reservations and settlements come:
 
 1. spent + reserved never exceeds the limit, as long as no attempt costs more than was reserved for
    it. So no number of requests in flight can break the budget.
-2. What may have been spent without standing in the journal on the disk (reserved, or settled but
-   not yet written) never exceeds the lease that does stand there. So a process that is killed has
-   spent no more than the journal says.
+2. What may have been spent without standing in the journal on the disk (reserved and sent, or
+   settled but not yet written) never exceeds the lease that does stand there. So a process that is
+   killed has spent no more than the journal says.
 
-Leases are written in steps of some attempts, so that few are; one that is larger than need gives
-way to a smaller one, for what it names beyond need would be charged for nothing after a kill.
+What a lease names beyond need is charged for nothing after a kill. So each write looks anew at what
+is needed: what is in flight, and what the next two writes will find settled if it goes on as it
+did. Once nothing comes and goes for a few writes, the lease is what is in flight, exactly. What is
+reserved beyond the lease waits for the next write, which is then made at once.
 """
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from decimal import Decimal
 from enum import Enum, auto
 from typing import Final, NamedTuple
@@ -22,8 +26,12 @@ from batcher.amounts import NO_AMOUNT, Amount
 
 __all__ = ["NO_LIMIT", "Budget", "Fit", "Limit"]
 
-# A lease is looked at anew after so many writes to the journal, a few seconds' worth.
-_LOOK_EVERY: Final = 64
+# So many writes are looked back at: the fifth part of a second while rows come and go.
+_LOOK_BACK: Final = 4
+
+# A lease is not renewed for so small a part of it while rows come and go: a line for each write
+# would be a good part of a journal whose rows are slow.
+_WORTH_A_LINE: Final = 8
 
 
 class Limit(NamedTuple):
@@ -35,7 +43,15 @@ class Limit(NamedTuple):
     def allows(self, amount: Amount) -> bool:
         """Whether an amount in all is within the limit."""
         usd, tokens = self
-        return (usd is None or amount.usd <= usd) and (tokens is None or amount.tokens <= tokens)
+        return (usd is None or amount[0] <= usd) and (tokens is None or amount[1] <= tokens)
+
+    def left(self, spent: Amount) -> tuple[Decimal, float]:
+        """Say what is left beyond what was spent; infinity where there is no limit."""
+        usd, tokens = self
+        return (
+            Decimal("Infinity") if usd is None else usd - spent.usd,
+            math.inf if tokens is None else tokens - spent.tokens,
+        )
 
 
 NO_LIMIT: Final = Limit()
@@ -47,8 +63,6 @@ class Fit(Enum):
     NOW = auto()
     LATER = auto()
     """Something in flight must be settled first."""
-    LEASE = auto()
-    """A larger lease must be on the disk first."""
     NEVER = auto()
     """Not even once nothing is in flight."""
 
@@ -59,77 +73,62 @@ class Budget:
     Args:
         limit: Of the whole job.
         spent: The most that the job may have cost before this run.
-        ahead: For how many more attempts than are under way a lease is asked.
 
     Attributes:
+        limit: As given.
         spent: The most that the job may have cost so far, what is in flight not counted.
-        reserved: The most that what is in flight can cost.
         lease: What the journal on the disk allows this run to have spent unseen.
     """
 
-    def __init__(self, limit: Limit, spent: Amount = NO_AMOUNT, *, ahead: int = 32) -> None:
+    def __init__(self, limit: Limit, spent: Amount = NO_AMOUNT) -> None:
         self.limit = limit
         self.spent = spent
-        self.reserved = NO_AMOUNT
         self.lease = NO_AMOUNT
-        self._ahead = ahead
-        # How much of `spent` stands on the disk.
-        self._on_disk = spent
-        self._asked: Amount | None = None
-        # What may be reserved without a closer look: within the limit, and within the lease less
-        # what is kept back of it so that the next one is asked for in time.
-        self._free = NO_AMOUNT
-        self._kept_back = NO_AMOUNT
-        # The most exposed since leases were last looked at.
-        self._peak = NO_AMOUNT
-        self._writes = 0
+        # Spent and reserved; and how far that may go by what stands on the disk, or may.
+        self._total = spent
+        self._ceiling = spent
+        # At each of the last writes: what was reserved, and what had been settled since the last.
+        self._seen: deque[tuple[Amount, Amount]] = deque(maxlen=_LOOK_BACK)
+        self._told = spent
 
     @property
-    def exposed(self) -> Amount:
-        """What may have been spent without standing in the journal on the disk."""
-        return self.reserved.plus(self.spent).minus(self._on_disk)
+    def reserved(self) -> Amount:
+        """The most that what is in flight can cost."""
+        return self._total.minus(self.spent)
 
     @property
-    def asks(self) -> bool:
-        """Whether a larger lease is waited for."""
-        return self._asked is not None
+    def covered(self) -> bool:
+        """Whether the lease on the disk covers all that is reserved."""
+        return self._total.within(self._ceiling)
+
+    @property
+    def slack(self) -> bool:
+        """Whether the lease names more than is in flight: a write would renew it."""
+        return self.lease != self.reserved
 
     def fit(self, amount: Amount) -> Fit:
-        """Say whether an amount can be reserved; where a lease is wanting, it is asked for."""
-        if amount.within(self._free):
+        """Say whether an amount can be reserved."""
+        if self.limit.allows(self._total.plus(amount)):
             return Fit.NOW
-        after = self.spent.plus(amount)
-        if not self.limit.allows(after):
-            return Fit.NEVER
-        if not self.limit.allows(after.plus(self.reserved)):
-            return Fit.LATER
-        needed = self.exposed.plus(amount)
-        self._kept_back = amount.times(self._ahead // 2)
-        if not needed.plus(self._kept_back).within(self.lease):
-            self._ask(needed.plus(amount.times(self._ahead)))
-        self._look()
-        return Fit.NOW if needed.within(self.lease) else Fit.LEASE
+        return Fit.LATER if self.limit.allows(self.spent.plus(amount)) else Fit.NEVER
 
     def at_most_left(self, amount: Amount) -> Amount:
         """Cut an amount to all that is left, so that it fits once nothing else is in flight."""
-        usd, tokens = self.limit
-        left = self._left(amount, self.spent)
-        if usd is not None and left.usd > 0:
-            amount = amount._replace(usd=min(amount.usd, left.usd))
-        if tokens is not None and left.tokens > 0:
-            amount = amount._replace(tokens=min(amount.tokens, left.tokens))
-        return amount
+        usd, tokens = self.limit.left(self.spent)
+        return Amount(
+            min(amount.usd, usd) if usd > 0 else amount.usd,
+            int(min(amount.tokens, tokens)) if tokens > 0 else amount.tokens,
+        )
 
     def reserve(self, amount: Amount) -> None:
-        """Reserve an amount that fits now."""
-        self.reserved = self.reserved.plus(amount)
-        self._free = self._free.minus(amount)
+        """Reserve an amount that fits now; it may be used once it is `covered`."""
+        self._total = self._total.plus(amount)
 
     def settle(self, reserved: Amount, real: Amount) -> None:
         """Take a reservation back for what the attempt really cost, or may have cost."""
-        self.reserved = self.reserved.minus(reserved)
+        if real is not reserved:
+            self._total = self._total.minus(reserved).plus(real)
         self.spent = self.spent.plus(real)
-        self._free = self._free.plus(reserved.minus(real))
 
     def writing(self) -> tuple[Amount, Amount | None]:
         """Note that all that is settled is on its way to the disk, and what a lease is to go too.
@@ -138,52 +137,35 @@ class Budget:
             What is spent, to be given to `written`; and the lease to be written after it, where
             the last one does no more.
         """
-        self._peak = self._peak.larger(self.exposed)
-        lease, self._asked = self._asked, None
-        self._writes += 1
-        if lease is not None:
-            lease = lease.larger(self.lease)
-        elif self._writes % _LOOK_EVERY == 0:
-            lease = self._smaller()
+        self._seen.append((self.reserved, self.spent.minus(self._told)))
+        self._told = self.spent
+        wanted = self._wanted()
+        lease = wanted if self._worth_writing(wanted) else None
+        # From now on either may be what stands on the disk.
+        self._ceiling = self._ceiling.smaller(self.spent.plus(lease or self.lease))
         return self.spent, lease
 
     def written(self, spent: Amount, lease: Amount | None) -> None:
         """Note that what `writing` gave is on the disk."""
-        self._on_disk = spent
         if lease is not None:
             self.lease = lease
-        self._look()
+        self._ceiling = spent.plus(self.lease)
 
-    def _ask(self, wanted: Amount) -> None:
-        wanted = self._cut(wanted)
+    def _wanted(self) -> Amount:
+        """Say what a lease should name that holds until the write after the next is on the disk."""
+        reserved = settled = NO_AMOUNT
+        for each in self._seen:
+            reserved, settled = reserved.larger(each[0]), settled.larger(each[1])
+        lease = reserved.plus(settled.times(2))
+        usd, tokens = self.limit.left(self.spent)
+        lease = Amount(min(lease.usd, usd), int(min(lease.tokens, tokens)))
+        return lease.larger(self.reserved)
+
+    def _worth_writing(self, wanted: Amount) -> bool:
         if not wanted.within(self.lease):
-            self._asked = wanted.larger(self._asked or NO_AMOUNT)
-
-    def _smaller(self) -> Amount | None:
-        """Give up a lease of which little is in use."""
-        peak, self._peak = self._peak, NO_AMOUNT
-        if self.lease == NO_AMOUNT or not peak.times(3).within(self.lease):
-            return None
-        # From now on the smaller one holds: it may be on the disk at any moment.
-        self.lease = self._cut(peak.times(2)).larger(self.exposed)
-        self._kept_back = NO_AMOUNT
-        self._look()
-        return self.lease
-
-    def _look(self) -> None:
-        """See anew what is free."""
-        leased = self.lease.minus(self.exposed).minus(self._kept_back)
-        self._free = leased.smaller(self._left(leased, self.spent.plus(self.reserved)))
-
-    def _cut(self, lease: Amount) -> Amount:
-        """Cut a lease to what the limit leaves beyond what stands on the disk."""
-        return lease.smaller(self._left(lease, self._on_disk))
-
-    def _left(self, otherwise: Amount, spent: Amount) -> Amount:
-        """Say what the limit leaves beyond `spent`; `otherwise`, where there is none."""
-        usd, tokens = self.limit
-        left = Amount(usd or NO_AMOUNT.usd, tokens or 0).minus(spent)
-        return Amount(
-            otherwise.usd if usd is None else left.usd,
-            otherwise.tokens if tokens is None else left.tokens,
-        )
+            # One that lasts until the next write need not grow yet.
+            needed = self.reserved.plus(self._seen[-1][1])
+            return not needed.smaller(wanted).within(self.lease)
+        still = all(settled == NO_AMOUNT for _, settled in self._seen)
+        more = wanted.times(_WORTH_A_LINE + 1).within(self.lease.times(_WORTH_A_LINE))
+        return wanted != self.lease and (still or more)

@@ -37,7 +37,7 @@ class Monitor:
     governor: Governor
     journal: Keeper
     switch: StopSwitch
-    plan: Plan | None
+    plan: Plan | None = None
     limit: Limit = NO_LIMIT
 
     def __post_init__(self) -> None:

@@ -81,8 +81,6 @@ class Pool:
         self._switch = switch
         self._concurrency = concurrency
         self._purse = purse
-        if purse is not None:
-            purse.wake = self.wake
         self.in_flight = 0
         self.in_tools = 0
         self._answered: deque[tuple[Task, Reply | Failure]] = deque()
@@ -131,15 +129,15 @@ class Pool:
             if task is None:
                 await self._park()
                 continue
+            purse = self._purse
             self.in_flight += 1
             try:
+                if purse is not None and not purse.covered and not await self._leased(task):
+                    continue
                 outcome = await self._transport.send(task.row.path, task.body)
             except StorageError as error:
-                self.in_flight -= 1
                 self._switch.throw(StopReason.STORAGE, str(error))
-                task.lane.settle(_permit(task), Outcome.VOID, time.monotonic())
-                if self._purse is not None:
-                    self._purse.settle(task, NOTHING_SPENT)
+                self._give_back(task)
                 continue
             self._answered.append((task, outcome))
             try:
@@ -165,8 +163,26 @@ class Pool:
                 self._carry_out(task, wait_s)
             elif wait_s is not None:
                 self._wait(task, wait_s)
-            elif not isinstance(outcome, Failure):
-                self._guess.learn(task)
+            else:
+                if not isinstance(outcome, Failure):
+                    self._guess.learn(task)
+                if self._purse is not None:
+                    self._purse.end(task)
+
+    async def _leased(self, task: Task) -> bool:
+        """Wait until the journal tells of what a row may cost; false where it is not to leave."""
+        assert self._purse is not None
+        if await self._purse.leased() and not self._switch.thrown:
+            return True
+        self._give_back(task)
+        return False
+
+    def _give_back(self, task: Task) -> None:
+        """Undo what was taken for a row that did not leave."""
+        self.in_flight -= 1
+        task.lane.settle(_permit(task), Outcome.VOID, time.monotonic())
+        if self._purse is not None:
+            self._purse.settle(task, NOTHING_SPENT)
 
     def _carry_out(self, task: Task, work: Work) -> None:
         self.in_tools += 1
@@ -185,6 +201,8 @@ class Pool:
             wait_s = self._settler.turns.carried_out(task, work, results)
             if wait_s is not None:
                 self._wait(task, wait_s)
+            elif self._purse is not None:
+                self._purse.end(task)
         self.wake()
 
     async def _park(self) -> None:

@@ -4,21 +4,26 @@ A row that doesn't fit while others are in flight waits here, and smaller ones m
 that doesn't fit even once nothing is in flight is laid aside: it stays without a result, and a run
 with a larger budget sends it. So is a row of which nobody can say what it may cost. Once nothing is
 left but such rows, the run stops.
+
+Where rows take several requests, one that has begun goes before those that have not, and what it is
+yet to need is held back from them.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from decimal import ROUND_UP, Decimal
-from typing import Final
+from collections.abc import Iterable
+from itertools import chain
+from typing import Final, NamedTuple
 
-from batcher.amounts import Amount, Spend
-from batcher.budget import Bound, Bounds, Budget, Fit, Unbounded
+import anyio
+
+from batcher.amounts import NO_AMOUNT, Amount, Spend
+from batcher.budget import Bound, Bounds, Budget, Fit, Holds, Unbounded
+from batcher.engine.aside import Aside
 from batcher.engine.task import Task
 from batcher.journal import Keeper, Lease
-from batcher.spend import cost_text
 
 __all__ = ["Purse"]
 
@@ -29,8 +34,13 @@ _MOST_WAITING_BYTES: Final = 16 * 1024 * 1024
 # So many rows without one between them that the budget can pay for, and the search is over.
 _LOOK_AHEAD: Final = 10_000
 
-_NAMED: Final = 3
-_PLACES: Final = Decimal("0.0001")
+
+class Pledged(NamedTuple):
+    """What a write takes to the disk: all that was settled, a lease, and word to who awaits it."""
+
+    settled: Amount
+    lease: Amount | None
+    leased: anyio.Event | None
 
 
 class Purse:
@@ -44,7 +54,7 @@ class Purse:
         called: What the user calls the budget in dollars.
         eager: Whether the first row that is laid aside ends the run: the rows that come next may
             wait for its result.
-        wake: Called when a row that waited may go.
+        most_turns: The most requests of a row, where its tools are carried out; else 1.
     """
 
     def __init__(
@@ -56,64 +66,101 @@ class Purse:
         run: str,
         called: str = "the budget",
         eager: bool = False,
-        wake: Callable[[], None] = lambda: None,
+        most_turns: int = 1,
     ) -> None:
         self._budget = budget
         self._bounds = bounds
         self._journal = journal
         self._run = run
-        self._called = called
         self._eager = eager
-        self.wake = wake
+        self._holds = Holds(most_turns) if most_turns > 1 else None
+        # Rows that wait: those that have begun, and those that have not.
+        self._halfway: deque[Task] = deque()
         self._waiting: deque[Task] = deque()
         self._waiting_bytes = 0
-        # The least that a row needs of those that were laid aside, whether that row says how long
-        # its answer may be, and how many in a row were laid aside.
-        self._cheapest: Amount | None = None
-        self._names_limit = True
-        self._in_a_row = 0
-        self._laid_aside = 0
-        # Models by why nobody can say what a request may cost.
-        self._unbounded: dict[str, set[str]] = {}
+        # The least that any of them needs; None where they must be looked at.
+        self._least: Amount | None = None
+        # Set once what is reserved by now is leased; None where nothing waits for that.
+        self._leased: anyio.Event | None = None
+        self._aside = Aside(called)
         journal.pledge = self
 
     @property
     def looking(self) -> bool:
         """Whether it makes sense to look at more rows."""
         return (
-            len(self._waiting) < _MOST_WAITING
+            self.waiting < _MOST_WAITING
             and self._waiting_bytes < _MOST_WAITING_BYTES
-            and self._in_a_row < _LOOK_AHEAD
+            and self._aside.in_a_row < _LOOK_AHEAD
         )
 
     @property
     def waiting(self) -> int:
         """Rows that wait here."""
-        return len(self._waiting)
+        return len(self._halfway) + len(self._waiting)
 
     def admits(self, task: Task) -> bool:
         """Say whether a row may leave now; if not, it waits here or is laid aside."""
         fit = self._fit(task)
         if fit is Fit.NOW:
-            self._in_a_row = 0
+            self._aside.in_a_row = 0
             return True
-        if fit is not None and fit is not Fit.NEVER:
-            self._waiting.append(task)
+        if fit is Fit.LATER:
+            (self._halfway if self._begun(task) else self._waiting).append(task)
             self._waiting_bytes += len(task.body)
+            self._least = None
         return False
 
     def recall(self) -> Task | None:
         """Give the first row of those that wait here that may leave now."""
-        for _ in range(len(self._waiting)):
-            task = self._waiting.popleft()
-            self._waiting_bytes -= len(task.body)
-            if self.admits(task):
-                return task
+        if self._least is not None and self._budget.fit(self._least) is Fit.LATER:
+            return None
+        for tasks in (self._halfway, self._waiting):
+            for _ in range(len(tasks)):
+                task = tasks.popleft()
+                self._waiting_bytes -= len(task.body)
+                if self.admits(task):
+                    return task
+        self._least = self._least_of(chain(self._halfway, self._waiting))
         return None
+
+    def _least_of(self, tasks: Iterable[Task]) -> Amount | None:
+        least: Amount | None = None
+        for task in tasks:
+            if self._bounds.moves(task.row):
+                return None
+            amount = _bound(task).amount
+            least = amount if least is None else least.smaller(amount)
+        return least
 
     def take(self, task: Task) -> None:
         """Reserve what a row that leaves now can cost."""
-        self._budget.reserve(_bound(task).amount)
+        amount = _bound(task).amount
+        self._budget.reserve(amount)
+        if self._holds is not None:
+            if task in self._holds:
+                self._holds.turn(task, amount)
+            elif task.talk is None:
+                self._holds.begin(task, amount)
+
+    @property
+    def covered(self) -> bool:
+        """Whether a row that was taken may leave at once: a lease on the disk covers it."""
+        return self._budget.covered
+
+    async def leased(self) -> bool:
+        """Wait until a lease on the disk covers all rows taken so far; false where it can't be."""
+        leased = self._leased = self._leased or anyio.Event()
+        while not leased.is_set():
+            self._journal.hurry()
+            if not await self._journal.landed():
+                return False
+        return True
+
+    def end(self, task: Task) -> None:
+        """Note that a row asks for nothing more in this run."""
+        if self._holds is not None:
+            self._holds.end(task, learn=True)
 
     def settle(self, task: Task, spent: Spend) -> None:
         """Replace what was reserved for an attempt by what it cost, or may have cost."""
@@ -135,75 +182,80 @@ class Purse:
         Returns:
             None while there is no reason.
         """
-        over = read_all or self._eager or self._in_a_row >= _LOOK_AHEAD
-        if not over or not self._laid_aside or self._waiting:
+        over = read_all or self._eager or self._aside.in_a_row >= _LOOK_AHEAD
+        if not over or not self._aside.count or self.waiting:
             return None
-        return "; ".join(self._reasons())
+        return "; ".join(self._aside.reasons(self._budget))
 
-    def writing(self) -> tuple[Amount, Amount | None]:
+    @property
+    def due(self) -> bool:
+        """Whether there is something to write though no row's line waits."""
+        return self._budget.slack
+
+    def writing(self) -> Pledged:
         """Queue the lease that is due, if one is."""
         settled, lease = self._budget.writing()
         if lease is not None:
             self._journal.note_lease(Lease(self._run, lease))
-        return settled, lease
+        leased, self._leased = self._leased, None
+        return Pledged(settled, lease, leased)
 
-    def written(self, pledged: tuple[Amount, Amount | None]) -> None:
+    def written(self, pledged: Pledged) -> None:
         """Let rows go that waited for a lease."""
-        settled, lease = pledged
+        settled, lease, leased = pledged
         self._budget.written(settled, lease)
-        if lease is not None and self._waiting:
-            self.wake()
+        if leased is not None:
+            leased.set()
+
+    def _begun(self, task: Task) -> bool:
+        """Whether a row has had answers that are lost unless it is ended."""
+        return task.talk is not None or (self._holds is not None and task in self._holds)
 
     def _fit(self, task: Task) -> Fit | None:
         """Weigh a row against the budget; None where nobody can say what it may cost."""
-        if task.weighed is not task.body or self._bounds.moves(task.row):
-            bound = self._bounds.most(task.row, task.body, time.time())
-            if isinstance(bound, Unbounded):
-                self._unbounded.setdefault(bound.why, set()).add(task.row.model)
-                self._laid_aside += 1
-                return None
-            if not self._bounds.knows(task.row):
-                bound = bound._replace(amount=self._budget.at_most_left(bound.amount))
-            task.bound, task.weighed = bound, task.body
+        if (task.weighed is not task.body or self._bounds.moves(task.row)) and not self._weigh(
+            task
+        ):
+            return None
         amount = _bound(task).amount
-        fit = self._budget.fit(amount)
-        if fit is Fit.NEVER:
-            self._laid_aside += 1
-            self._in_a_row += 1
-            if self._cheapest is None or amount < self._cheapest:
-                self._cheapest = amount
-                self._names_limit = task.row.max_output_tokens is not None
-        elif self._budget.asks:
-            self._journal.hurry()
-            # What keeps nothing has nothing to be waited for.
+        if self._holds is None or self._begun(task):
             fit = self._budget.fit(amount)
+        else:
+            amount, fit = self._fit_whole(amount, self._holds)
+        if fit is Fit.NEVER:
+            self._lay_aside(task, amount)
         return fit
 
-    def _reasons(self) -> Iterator[str]:
-        if self._cheapest is not None:
-            limit, spent = self._budget.limit, self._budget.spent
-            if limit.usd is not None:
-                yield (
-                    f"{self._called} is spent: {_usd(spent.usd)} so far, and the"
-                    f" next request may cost {_usd(self._cheapest.usd)}"
-                )
-            if limit.tokens is not None:
-                yield (
-                    f"the budget of {limit.tokens:,} tokens is spent: {spent.tokens:,} so far, and"
-                    f" the next request may take {self._cheapest.tokens:,}"
-                )
-            if not self._names_limit:
-                yield "a row without max_tokens reserves the longest answer of its model"
-        for why, models in self._unbounded.items():
-            named = ", ".join(sorted(models)[:_NAMED]) + (", ..." if len(models) > _NAMED else "")
-            yield f"not sent under a budget: {named} {why}"
+    def _fit_whole(self, first: Amount, holds: Holds) -> tuple[Amount, Fit]:
+        """Weigh a row that has not begun, with all of its turns, beside those that have."""
+        amount = first.plus(holds.rest(first))
+        fit = self._budget.fit(amount.plus(holds.total))
+        if fit is Fit.NOW:
+            return amount, fit
+        if holds.learned:
+            return amount, Fit.LATER if self._budget.fit(amount) is not Fit.NEVER else Fit.NEVER
+        # It may well take fewer turns than it could. One goes ahead to find out.
+        fit = self._budget.fit(first)
+        alone = holds.empty and self._budget.reserved == NO_AMOUNT
+        return first, fit if alone or fit is Fit.NEVER else Fit.LATER
+
+    def _weigh(self, task: Task) -> bool:
+        """Say what a row's next request can cost; false where nobody can."""
+        bound = self._bounds.most(task.row, task.body, time.time())
+        if isinstance(bound, Unbounded):
+            self._aside.add_unbounded(task.row, bound.why)
+            return False
+        if not self._bounds.knows(task.row):
+            bound = bound._replace(amount=self._budget.at_most_left(bound.amount))
+        task.bound, task.weighed = bound, task.body
+        return True
+
+    def _lay_aside(self, task: Task, amount: Amount) -> None:
+        self._aside.add(task.row, amount)
+        if self._holds is not None:
+            self._holds.end(task, learn=False)
 
 
 def _bound(task: Task) -> Bound:
     assert task.bound is not None
     return task.bound
-
-
-def _usd(amount: Decimal) -> str:
-    """Write an amount to four places, rounded up: a budget is not to look less spent than it is."""
-    return f"${cost_text(amount.quantize(_PLACES, ROUND_UP))}"

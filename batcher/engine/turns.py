@@ -74,10 +74,14 @@ class Turns:
         policy: What the job says.
         checker: Holds answers against what rows claim.
         clerk: Writes down where a row stands.
+
+    Attributes:
+        most: The most answers of a row, repairs aside.
     """
 
     def __init__(self, policy: TurnPolicy, *, checker: Checker, clerk: Clerk) -> None:
         self._policy = policy
+        self.most = policy.max_turns if policy.carries_out else 1
         self._checker = checker
         self._clerk = clerk
 

@@ -6,7 +6,6 @@ import time
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
-from typing import Final
 
 from batcher.amounts import Spend
 from batcher.budget import NO_LIMIT, Bounds, Budget, Limit
@@ -21,9 +20,6 @@ from batcher.settings import Settings
 from batcher.spendbook import RunSpend, SpendBook
 
 __all__ = ["Funds"]
-
-# For so many attempts more than are under way, a lease is written ahead.
-_MOST_AHEAD: Final = 32
 
 
 class Funds:
@@ -82,13 +78,19 @@ class Funds:
             self._called = f"what was left for this job of the ${month_usd} for {month}"
         return None
 
-    def purse(self, journal: Keeper, run: str, *, concurrency: int, eager: bool) -> Purse | None:
-        """Make the purse; None without any budget."""
+    def purse(self, journal: Keeper, run: str, *, most_turns: int, eager: bool) -> Purse | None:
+        """Make the purse; None without any budget. The rest is as `Purse` takes it."""
         if self.limit == NO_LIMIT:
             return None
-        ahead = min(_MOST_AHEAD, concurrency)
-        budget = Budget(self.limit, journal.state.ledger.most, ahead=ahead)
-        return Purse(budget, self.bounds, journal, run=run, called=self._called, eager=eager)
+        return Purse(
+            Budget(self.limit, journal.state.ledger.most),
+            self.bounds,
+            journal,
+            run=run,
+            called=self._called,
+            eager=eager,
+            most_turns=most_turns,
+        )
 
     async def close(self, ledger: Ledger, stop: StopReason | None) -> None:
         """Write into the shared ledger what the run spent, and give back what it did not.

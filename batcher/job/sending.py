@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import resource
 import time
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Final
 
@@ -19,6 +20,7 @@ from batcher.engine.feed import Feed
 from batcher.engine.monitor import Monitor, status_object
 from batcher.engine.plan import Plan
 from batcher.engine.pool import Pool
+from batcher.engine.purse import Purse
 from batcher.engine.settle import Settler
 from batcher.engine.stop import StopSwitch
 from batcher.engine.turns import Turns
@@ -93,11 +95,6 @@ class Sending:
     async def send(self, journal: Keeper, feed: Feed, plan: Plan | None) -> None:
         """Send what is left, keeping the journal on the disk meanwhile."""
         settings, switch = self._settings, self._switch
-        concurrency = _open_files_for(settings.concurrency)
-        governor = Governor(
-            Limits(concurrency, settings.rpm, settings.tpm, settings.give_up_after_s),
-            time.monotonic(),
-        )
         funds = Funds(settings, self.pricer)
         clerk = Clerk(
             journal,
@@ -109,50 +106,16 @@ class Sending:
         if (why := await funds.open(journal.state.ledger, clerk.run)) is not None:
             switch.throw(StopReason.BUDGET, why)
             return
-        purse = funds.purse(journal, clerk.run, concurrency=concurrency, eager=self._lock is None)
+        turns = self._turns(clerk)
+        most_turns = 1 if turns is None else turns.most
+        purse = funds.purse(journal, clerk.run, most_turns=most_turns, eager=self._lock is None)
         self.leased_by = "" if purse is None else clerk.run
-        policy = RetryPolicy(settings.max_attempts, give_up_after_s=settings.give_up_after_s)
-        settler = Settler(
-            policy=policy,
-            governor=governor,
-            clerk=clerk,
-            switch=switch,
-            checker=self.checker if settings.check_answers else None,
-            turns=self._turns(clerk),
-            purse=purse,
-        )
-        async with AsyncExitStack() as stack:
-            base_url = settings.base_url
-            if self._known and self._known.served:
-                self._log(f"starting the endpoint {self._known.name}")
-                served = serve(self._known, settings.endpoint_options)
-                base_url = await stack.enter_async_context(served)
-            transport = await stack.enter_async_context(self._transport(base_url))
-            carrier = None
-            if self._handlers is not None:
-                carrier = await stack.enter_async_context(self._handlers)
-            pool = Pool(
-                feed=feed,
-                governor=governor,
-                transport=transport,
-                settler=settler,
-                clerk=clerk,
-                journal=journal,
-                switch=switch,
-                concurrency=concurrency,
-                carrier=carrier,
-                purse=purse,
+        async with self._connected() as transport:
+            monitor = self._put_together(
+                transport, feed=feed, journal=journal, clerk=clerk, turns=turns, purse=purse
             )
-            monitor = Monitor(
-                pool=pool,
-                feed=feed,
-                governor=governor,
-                journal=journal,
-                switch=switch,
-                plan=plan,
-                limit=funds.limit,
-            )
-            await self._work(pool, monitor, transport)
+            monitor.plan, monitor.limit = plan, funds.limit
+            await self._work(monitor.pool, monitor, transport)
         # No lease may follow the note of the run's end.
         journal.pledge = None
         try:
@@ -160,6 +123,61 @@ class Sending:
         except UsageError as error:
             # What it spent is known to the journal: the job's next run writes it down.
             self._log(str(error))
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[BaseTransport]:
+        """Open what rows are sent through: an endpoint of our own, connections, handlers."""
+        settings = self._settings
+        async with AsyncExitStack() as stack:
+            base_url = settings.base_url
+            if self._known and self._known.served:
+                self._log(f"starting the endpoint {self._known.name}")
+                served = serve(self._known, settings.endpoint_options)
+                base_url = await stack.enter_async_context(served)
+            transport = await stack.enter_async_context(self._transport(base_url))
+            if self._handlers is not None:
+                await stack.enter_async_context(self._handlers)
+            yield transport
+
+    def _put_together(
+        self,
+        transport: BaseTransport,
+        *,
+        feed: Feed,
+        journal: Keeper,
+        clerk: Clerk,
+        turns: Turns | None,
+        purse: Purse | None,
+    ) -> Monitor:
+        """Put the pool together, and who looks on."""
+        settings, switch = self._settings, self._switch
+        concurrency = _open_files_for(settings.concurrency)
+        governor = Governor(
+            Limits(concurrency, settings.rpm, settings.tpm, settings.give_up_after_s),
+            time.monotonic(),
+        )
+        settler = Settler(
+            policy=RetryPolicy(settings.max_attempts, give_up_after_s=settings.give_up_after_s),
+            governor=governor,
+            clerk=clerk,
+            switch=switch,
+            checker=self.checker if settings.check_answers else None,
+            turns=turns,
+            purse=purse,
+        )
+        pool = Pool(
+            feed=feed,
+            governor=governor,
+            transport=transport,
+            settler=settler,
+            clerk=clerk,
+            journal=journal,
+            switch=switch,
+            concurrency=concurrency,
+            carrier=self._handlers,
+            purse=purse,
+        )
+        return Monitor(pool=pool, feed=feed, governor=governor, journal=journal, switch=switch)
 
     def _turns(self, clerk: Clerk) -> Turns | None:
         """Make what takes rows from one answer to the next, where there may be more than one."""

@@ -166,7 +166,8 @@ class Journal:
         A disk that refuses ends it: `failure` says why, and what is queued is kept.
         """
         while not done.is_set():
-            if not self._waiting and not self._hurried.is_set():
+            due = self.pledge is not None and self.pledge.due
+            if not (self._waiting or due or self._hurried.is_set()):
                 self._wanted = anyio.Event()
                 await self._wanted.wait()
             with anyio.move_on_after(_GATHER_S):
@@ -220,6 +221,12 @@ class Journal:
         while self._safe < wanted and self.failure is None:
             await self._landed.wait()
         return self._safe >= wanted
+
+    async def landed(self) -> bool:
+        """Wait for the end of the next commit; false where the disk refused."""
+        if self.failure is None:
+            await self._landed.wait()
+        return self.failure is None
 
     async def publish(self, totals: dict[str, Any], *, ordered: bool) -> None:
         """Make the journal the output, whole, in one step.

@@ -16,6 +16,10 @@ __all__ = ["Keeper", "Pledge"]
 class Pledge(Protocol):
     """Who must know what is safe."""
 
+    @property
+    def due(self) -> bool:
+        """Whether a commit is wanted though no line waits for one."""
+
     def writing(self) -> Any:
         """Give what is to be written with the commit that begins; what it returns is `written`."""
 
@@ -51,6 +55,9 @@ class Keeper(Protocol):
 
     async def settled(self) -> bool:
         """Wait until all that was taken by now is safe; false where it can't be."""
+
+    async def landed(self) -> bool:
+        """Wait for the end of the next commit; false where nothing can be kept any more."""
 
     async def commit_until(self, done: anyio.Event) -> None:
         """Keep what was taken, until `done` is set (and `wake` called)."""

@@ -59,6 +59,10 @@ class Relay:
         """Nothing is kept, so nothing is to be waited for."""
         return True
 
+    async def landed(self) -> bool:
+        """Nothing is kept, so nothing is to be waited for."""
+        return True
+
     async def commit_until(self, done: anyio.Event) -> None:
         """Nothing is kept."""
         await done.wait()

@@ -162,8 +162,12 @@ def test_a_bill_without_kills_is_exact(tmp_path: Path) -> None:
     _reconcile(tmp_path, random.Random(0), 80, 0)
 
 
-def _spend_it(folder: Path, rows: int, concurrency: int, latency_s: float) -> None:
-    """Spend a budget with many slow requests in flight, some of which fail."""
+def _spend_it(folder: Path, rows: int, concurrency: int, latency_s: float) -> int:
+    """Spend a budget with many slow requests in flight, some of which fail.
+
+    Returns:
+        How many were in flight at most, as the bank counted them.
+    """
     faults = ("500", "reset", "cut", "reset")
     with Bank(latency_s=latency_s, tight=True, faults=faults, every=20) as bank:
         work = Work(folder, bank, "--concurrency", str(concurrency), "--timeout", "30")
@@ -172,42 +176,47 @@ def _spend_it(folder: Path, rows: int, concurrency: int, latency_s: float) -> No
         # Some four fifths of what all of it would cost.
         budget = Decimal(rows) * Decimal("0.0019")
         assert work.run("--max-cost", str(budget)) == 4
-        assert bank.usd <= budget
+        assert budget * Decimal("0.9") <= bank.usd <= budget
         known = Decimal(work.totals["cost_usd"])
-        spent = known + Decimal(work.totals.get("uncertain", {}).get("cost_usd", "0"))
-        assert budget * Decimal("0.9") <= spent <= budget
-        # How many it takes is the governor's to find; on a crowded machine it finds fewer.
-        assert bank.most_in_flight >= concurrency / 2
+        spent = known + Decimal(work.totals["uncertain"]["cost_usd"])
+        assert bank.usd <= spent <= budget, "what was cut off is counted with all it may have cost"
+        most_in_flight = bank.most_in_flight
         assert work.run("--max-cost", str(budget * 2)) in (0, 3)
         assert bank.usd <= budget * 2
+    return most_in_flight
 
 
 def test_a_budget_under_load(tmp_path: Path) -> None:
     """A hundred slow requests in flight never exceed it, and use nine tenths of it."""
-    _spend_it(tmp_path, 900, 100, 0.3)
+    # How many it takes is the governor's to find; amid a whole suite it may find fewer.
+    assert _spend_it(tmp_path, 900, 100, 0.3) >= 50
 
 
 @pytest.mark.crash
 def test_a_budget_under_five_hundred_requests(tmp_path: Path) -> None:
     """Five hundred slow requests in flight never exceed it, and use nine tenths of it."""
-    _spend_it(tmp_path, 4000, 500, 2.5)
+    assert _spend_it(tmp_path, 4000, 500, 2.5) == 500
 
 
 def _kill_under_a_budget(folder: Path, draw: random.Random, kills: int) -> None:
+    budget = Decimal("0.4")
     with Bank(latency_s=0.05, tight=True) as bank:
-        work = Work(folder, bank, "--concurrency", "8", "--max-cost", "0.4")
+        work = Work(folder, bank, "--concurrency", "8", "--max-cost", str(budget))
         work.source.write_bytes(b"".join(chat(f"row-{n}", "gpt-4o") for n in range(3000)))
         for _ in range(kills):
             work.run(kill_after=draw.randint(1, 60), delay_s=draw.uniform(0, 0.1))
-            assert bank.usd <= Decimal("0.4")
+            assert bank.usd <= budget
         code = work.run()
         assert code == 4
-        assert bank.usd <= Decimal("0.4")
+        assert bank.usd <= budget
         killed = Decimal(work.totals["uncertain"]["killed_runs"]["cost_usd"])
         known = Decimal(work.totals["cost_usd"])
-        assert known + killed <= Decimal("0.4")
+        assert known + killed <= budget
         # All that the bank charged is known, or within what the totals call uncertain.
         assert bank.usd <= known + Decimal(work.totals["uncertain"]["cost_usd"])
+        # And that is the eight in flight, and what a write or two would have found settled.
+        most = max(charge.usd for charge in bank.charges) + 512 * Decimal("0.0000025")
+        assert killed <= kills * 8 * 2 * most
 
 
 def test_a_budget_over_kills(tmp_path: Path) -> None:
