@@ -437,10 +437,21 @@ def test_outage_counts_when_the_caller_says_so() -> None:
     verdict = judge(reply(502), charged=5)
     assert isinstance(verdict, Retry)
     assert verdict.cause is Cause.OUTAGE
-    assert charge(POLICY, verdict, charged=4) is verdict
-    assert charge(POLICY, verdict, charged=5) == Final(
+    assert charge(POLICY, verdict, charged=3, since_s=0.0) is verdict
+    assert charge(POLICY, verdict, charged=5, since_s=9.0) == Final(
         "http_502", "HTTP 502; gave up after 6 attempts"
     )
+
+
+def test_last_attempt_leaves_an_outage_time_to_show() -> None:
+    """Whatever the jitter, a row's last attempt comes two seconds after its first failure."""
+    verdict = judge(reply(502), charged=4)
+    assert isinstance(verdict, Retry)
+    waits_s = [
+        charge(POLICY, verdict._replace(wait_s=0.25), charged=4, since_s=since_s)[1]
+        for since_s in (0.0, 0.5, 1.75, 60.0)
+    ]
+    assert waits_s == [2.0, 1.5, 0.25, 0.25]
 
 
 @pytest.mark.parametrize(

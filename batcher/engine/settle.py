@@ -188,12 +188,12 @@ class Settler:
         task.throttled_since_s = None
         if cause is Cause.STALE or self._excused(task, cause, now_s):
             return verdict
-        charged = (
-            verdict if cause is Cause.OWN else charge(self._policy, verdict, charged=task.charged)
-        )
-        task.charged += 1
+        charged: Retry | Failed = verdict
         if cause is Cause.OUTAGE:
             task.outages_s = (*task.outages_s, now_s)
+            since_s = now_s - task.outages_s[0]
+            charged = charge(self._policy, verdict, charged=task.charged, since_s=since_s)
+        task.charged += 1
         return charged
 
     def _excused(self, task: Task, cause: Cause, now_s: float) -> bool:

@@ -20,6 +20,7 @@ prompt. Time and jitter are arguments.
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 from http import HTTPStatus
 from typing import NamedTuple, TypeAlias
@@ -117,6 +118,10 @@ class Stop(NamedTuple):
 
 Verdict: TypeAlias = Accept | Retry | Final | Stop
 
+# An outage shows in several rows. With full jitter one row could use up its attempts before the
+# others' answers are there, and fail for what is nobody's fault.
+OUTAGE_SHOWS_S = 2.0
+
 # Looking a member up in its Enum costs as much as a comparison.
 _OK, _CHAT = HTTPStatus.OK.value, Family.CHAT
 
@@ -155,7 +160,9 @@ def backoff_s(policy: RetryPolicy, *, charged: int, jitter: float) -> float:
     return jitter * min(policy.cap_s, policy.base_s * 2.0**doublings)
 
 
-def charge(policy: RetryPolicy, retry: Retry, *, charged: int) -> Retry | Final:
+def charge(
+    policy: RetryPolicy, retry: Retry, *, charged: int, since_s: float = math.inf
+) -> Retry | Final:
     """Count a retry towards its row's attempts: it stands, or it was the last.
 
     `decide` has done so for `OWN`. The caller does it for `OUTAGE` while no outage is on.
@@ -164,7 +171,11 @@ def charge(policy: RetryPolicy, retry: Retry, *, charged: int) -> Retry | Final:
         policy: Its `max_attempts`.
         retry: What `decide` said.
         charged: Attempts counted so far, this one not included.
+        since_s: For `OUTAGE`: seconds since the row first failed so; the wait before its last
+            attempt ends no sooner than `OUTAGE_SHOWS_S` after that.
     """
+    if charged + 2 == policy.max_attempts and since_s < OUTAGE_SHOWS_S:
+        return retry._replace(wait_s=max(retry.wait_s, OUTAGE_SHOWS_S - since_s))
     if charged + 1 < policy.max_attempts:
         return retry
     return Final(retry.code, f"{retry.message}; gave up after {charged + 1} attempts")
