@@ -163,12 +163,26 @@ _FIELDS = (
 _MORE = (
     *('"unpriced":true', '"error_code":7', '"error_code":"x"', '"unnamed":-1', '"unnamed":1'),
     *('"unnamed":true', '"thrown_away":[]', '"thrown_away":{}', '"attempts_without_usage":1'),
+    *('"unpriced":1', '"unpriced":false', '"uncertain":{}', '"thrown_away":{"cost_usd":"-1"}'),
+    *('"thrown_away":{"attempts":1,"usage":{"prompt_tokens":3}}', '"attempts_without_usage":1.0'),
     *('"uncertain":{"cost_usd":"1","total_tokens":2}', '"uncertain":3'),
     '"attempts_without_usage":-1',
     *('"input":{"batcher":{"row":1}}', '"cost_usd":"1e-30"', '"cost_usd":"1E+400"', '"cost_usd":3'),
     *('"request_hash":"' + "A" * 32 + '"', '"request_hash":"' + "0" * 31 + '"', '"row":0'),
     *('"request_hash":"' + "0" * 33 + '"', '"finished_at":"2026-02-30T00:00:00.000Z"'),
 )  # fmt: skip
+
+_UNSOUND = (
+    *(
+        b'"label":"\xff"',
+        b'"label":"\xed\xa0\x80"',
+        b'"la\xffbel":1',
+        b'"label":"\\q"',
+        b'"label":"\x01"',
+    ),
+    *(b'"label":01', b'"label":[1,]', b'"label":tru', b'"label":{"a"}', b'"label"', b'"label":1}'),
+    *(b'"label":"\\ud800"', b'"label":-', b'"label":[' + b"[" * 2000 + b"]" * 2001),
+)
 
 
 def _changed() -> list[bytes]:
@@ -184,6 +198,7 @@ def _changed() -> list[bytes]:
         gone = plain[: begin - len(field)] + rest[old.end() :].removeprefix(b",")
         changed.append(gone.replace(b",}", b"}"))
     changed += [plain[:-2] + b"," + more.encode() + b"}}" for more in _MORE]
+    changed += [plain[:-2] + b"," + more + b"}}" for more in _UNSOUND]
     changed += [plain.replace(b'"t-5"', b'"t-4"'), plain.replace(b"x" * 3, b"\0" * 3)]
     return changed
 
@@ -195,3 +210,15 @@ def test_a_line_with_any_field_wrong_is_told_apart(tmp_path: Path) -> None:
     for line in _changed():
         path.write_bytes(b"".join([*others[:4], line + b"\n", *others[4:]]))
         assert _at_once(path) == _by_the_line(path), line
+
+
+def test_lines_longer_than_a_block(tmp_path: Path) -> None:
+    """A line of several blocks is read whole, and a torn one at the end is left out."""
+    path = tmp_path / "long.jsonl.partial"
+    long = _plain(5).replace(b"xxx", b"x" * 3_000_000)
+    whole = b"".join([_plain(1), long, *map(_plain, range(6, 12)), long.replace(b't-5"', b't-4"')])
+    path.write_bytes(whole + long[:1_000_000])
+    state, descriptor = _state(path)
+    assert scan(descriptor, state).size == len(whole)
+    os.close(descriptor)
+    assert _says(state) == _by_the_line(path)

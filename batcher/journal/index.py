@@ -12,7 +12,17 @@ from array import array
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-__all__ = ["DONE", "FAILED", "NO_OFFSET", "PAID", "SEEN", "UNNAMED", "Index", "identity"]
+__all__ = [
+    "DONE",
+    "FAILED",
+    "NO_OFFSET",
+    "PAID",
+    "SEEN",
+    "UNNAMED",
+    "Index",
+    "identities",
+    "identity",
+]
 
 DONE: Final = 1  # has a result that stands
 FAILED: Final = 2  # ... and it is a failure
@@ -32,6 +42,20 @@ def identity(custom_id: str | None, request_hash: str, occurrence: int = 0) -> i
     if custom_id is not None:
         return hash(custom_id) & _MASK_64
     return hash((request_hash, occurrence)) & _MASK_64
+
+
+def identities(names: list[str], hashes: list[str], unnamed: list[int]) -> list[int]:
+    """Hash what each of many rows is known by, as `identity` does.
+
+    Args:
+        unnamed: 0 for a row with a given id; else which of its like it is, from 1.
+    """
+    if any(unnamed):
+        return [
+            (hash((request_hash, which - 1)) if which else hash(name)) & _MASK_64
+            for name, request_hash, which in zip(names, hashes, unnamed, strict=True)
+        ]
+    return [hash(name) & _MASK_64 for name in names]
 
 
 class Index:
@@ -82,6 +106,15 @@ class Index:
         self.flags.append(flags)
         return entry
 
+    def expect(self, entries: int) -> None:
+        """Make the tables as large as so many entries will need, so that none has to grow."""
+        slots = 8
+        while entries * 3 > slots * _TABLES * 2:
+            slots *= 2
+        for number, table in enumerate(self._tables):
+            if len(table) < slots:
+                self._resize(number, slots)
+
     def extend(
         self,
         keys: Sequence[int],
@@ -92,25 +125,56 @@ class Index:
         flags: bytes,
     ) -> bool:
         """Append an entry for each of `keys`, all of them new; else change nothing: False."""
-        known, find = self._keys, self.find
-        if len(set(keys)) != len(keys) or any(find(key) >= 0 for key in keys):
+        if not self._place_all(keys):
             return False
-        first = len(known)
-        known.extend(keys)
         self.offsets.extend(offsets)
         self.prints.extend(prints)
         self.lines.extend(lines)
         self.flags.extend(flags)
-        for entry, key in enumerate(keys, first):
-            self._place(key, entry)
         return True
+
+    def _place_all(self, keys: Sequence[int]) -> bool:
+        """Append keys as `_place` does each, unless one of them is there already."""
+        known, tables, used = self._keys, self._tables, self._used
+        first = len(known)
+        known.extend(keys)
+        for entry, key in enumerate(keys, first):
+            number = key & 0xFF
+            table = tables[number]
+            count = used[number] = used[number] + 1
+            if count * 3 > len(table) * 2:
+                table = self._resize(number, len(table) * 2)
+            mask = len(table) - 1
+            slot = (key >> 8) & mask
+            while (there := table[slot]) != _EMPTY:
+                if known[there] == key:
+                    used[number] -= 1
+                    self._withdraw(first, entry)
+                    return False
+                slot = (slot + 1) & mask
+            table[slot] = entry
+        return True
+
+    def _withdraw(self, first: int, end: int) -> None:
+        """Take the keys of the last entries back: those from `first` on, placed up to `end`."""
+        for entry in reversed(range(first, end)):
+            key = self._keys[entry]
+            number = key & 0xFF
+            table = self._tables[number]
+            mask = len(table) - 1
+            slot = (key >> 8) & mask
+            while table[slot] != entry:
+                slot = (slot + 1) & mask
+            table[slot] = _EMPTY
+            self._used[number] -= 1
+        del self._keys[first:]
 
     def _place(self, key: int, entry: int) -> None:
         number = key & 0xFF
         table = self._tables[number]
         used = self._used[number] + 1
         if used * 3 > len(table) * 2:
-            table = self._grown(number)
+            table = self._resize(number, len(table) * 2)
         self._used[number] = used
         mask = len(table) - 1
         slot = (key >> 8) & mask
@@ -118,9 +182,9 @@ class Index:
             slot = (slot + 1) & mask
         table[slot] = entry
 
-    def _grown(self, number: int) -> array[int]:
-        table = _empty_table(len(self._tables[number]) * 2)
-        mask = len(table) - 1
+    def _resize(self, number: int, slots: int) -> array[int]:
+        table = _empty_table(slots)
+        mask = slots - 1
         for entry in self._tables[number]:
             if entry != _EMPTY:
                 slot = (self._keys[entry] >> 8) & mask

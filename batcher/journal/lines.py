@@ -8,7 +8,7 @@ one is followed by exactly one JSON object and the brace that closes the line.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -22,6 +22,7 @@ __all__ = [
     "MOST_LINES",
     "OURS",
     "RETRY_MARK",
+    "Heads",
     "Kept",
     "Lease",
     "RetryMark",
@@ -30,6 +31,7 @@ __all__ = [
     "encode_lease",
     "encode_run_note",
     "find_ours",
+    "head_of",
     "read_line",
     "read_ours",
     "run_note",
@@ -37,6 +39,12 @@ __all__ = [
 
 _HEAD: Final = re.compile(rb'\{"(id|object)":"([^"]*)","custom_id":("(?:[^"\\]|\\.)*"|null)')
 OURS: Final = b',"batcher":{'
+
+Heads = Sequence[re.Match[bytes] | None]
+
+head_of: Final = re.compile(rb'\{"id":"[^"]*","custom_id":("[^"\\]*")').match
+"""Match the beginning of a result line whose id has no escapes; None on any other line."""
+
 _HASH: Final = re.compile("[0-9a-f]{32}")
 
 # Line numbers are kept in 32 bits.

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from itertools import accumulate
+from itertools import accumulate, count
+from operator import add
 from typing import Any, Final, NamedTuple
 
 import orjson
 
-from batcher.journal.columns import head_of
-from batcher.journal.lines import RunNote, damaged, read_line
+from batcher.journal.lines import RunNote, damaged, head_of, read_line
 from batcher.journal.state import State
 
 __all__ = ["TOTALS", "ScanHalted", "Scanned", "ends_like_ours", "scan", "whole_line"]
 
-_BLOCK_BYTES: Final = 1024 * 1024
+# What a block is read into stays in the processor's cache.
+_BLOCK_BYTES: Final = 512 * 1024
 TOTALS: Final = b'{"object":"batch.totals"'
 
 # How our lines begin.
@@ -54,25 +55,20 @@ def scan(
     Raises:
         ScanHalted: `halted` said so.
     """
-    offset, rest, totals = 0, b"", None
-    totals_at = -1
-    while block := os.pread(fd, _BLOCK_BYTES, offset + len(rest)):
-        *lines, rest = (rest + block).split(b"\n")
-        offsets = list(accumulate((len(raw) + 1 for raw in lines), initial=offset))
+    offset, totals, totals_at = 0, b"", -1
+    size = os.fstat(fd).st_size
+    while (text := _whole_lines(fd, offset)) is not None:
+        lines = text.split(b"\n")
+        if not offset:
+            state.expect(len(lines) * size // (len(text) + 1))
+        offsets = list(map(add, accumulate(map(len, lines), initial=offset), count()))
         offset = offsets.pop()
-        heads = list(map(head_of, lines))
-        begin = 0
-        for place in [place for place, head in enumerate(heads) if head is None]:
-            state.apply_all(lines[begin:place], offsets[begin:place], heads[begin:place])
-            begin = place + 1
-            if lines[place].startswith(TOTALS):
-                totals, totals_at = lines[place], offsets[place]
-            else:
-                state.apply(lines[place], offsets[place])
-        state.apply_all(lines[begin:], offsets[begin:], heads[begin:])
+        place = _take(lines, offsets, state, spoilt=damaged(text))
+        if place >= 0:
+            totals, totals_at = lines[place], offsets[place]
         if halted():
             raise ScanHalted
-    if totals is None or totals_at + len(totals) + 1 != offset:
+    if totals_at < 0 or totals_at + len(totals) + 1 != offset:
         state.end_scan()
         return Scanned(offset, None)
     legible = isinstance(read_line(totals), RunNote)
@@ -80,6 +76,40 @@ def scan(
         state.apply(totals, totals_at)
     state.end_scan()
     return Scanned(totals_at, orjson.loads(totals) if legible else None)
+
+
+def _whole_lines(fd: int, offset: int) -> bytes | None:
+    """Read some lines from `offset` on, without the last one's end; None where no whole one is."""
+    text, size = b"", _BLOCK_BYTES
+    while block := os.pread(fd, size, offset + len(text)):
+        text += block
+        end = text.rfind(b"\n")
+        if end >= 0:
+            return text[:end]
+        size *= 4
+    return None
+
+
+def _take(lines: list[bytes], offsets: list[int], state: State, *, spoilt: bool) -> int:
+    """Take lines into `state`, save totals; return which of them are the last totals, or -1.
+
+    Args:
+        spoilt: Whether there is a damaged line among them.
+    """
+    if spoilt:
+        heads = [None if damaged(raw) else head_of(raw) for raw in lines]
+    else:
+        heads = list(map(head_of, lines))
+    begin, totals = 0, -1
+    for place in [place for place, head in enumerate(heads) if head is None]:
+        state.apply_all(lines[begin:place], offsets[begin:place], heads[begin:place])
+        begin = place + 1
+        if lines[place].startswith(TOTALS):
+            totals = place
+        else:
+            state.apply(lines[place], offsets[place])
+    state.apply_all(lines[begin:], offsets[begin:], heads[begin:])
+    return totals
 
 
 def ends_like_ours(fd: int, offset: int) -> bool:

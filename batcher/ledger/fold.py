@@ -72,12 +72,19 @@ class Ledger:
         account.post(spend, 1)
 
     def add_all(
-        self, *, model: str, error_code: str, rows: int, with_cost: int, spend: Spend
+        self,
+        *,
+        model: str,
+        error_code: str,
+        rows: int,
+        with_cost: int,
+        unpriced: int,
+        spend: Spend,
     ) -> None:
         """Count so many terminal results of one model and error code (empty: successes).
 
         Args:
-            with_cost: How many of them have a cost; all of it is known.
+            with_cost, unpriced: How many of them have a cost, and how many are unpriced.
             spend: What all of them have cost.
         """
         account = self._open(model)
@@ -88,6 +95,7 @@ class Ledger:
             account.completed += rows
         account.post(spend, 1)
         account.with_cost += with_cost - (spend.cost_usd is not None)
+        account.unpriced += unpriced - spend.unpriced
 
     def remove(self, *, model: str, succeeded: bool, error_code: str | None, spend: Spend) -> None:
         """Take out a result that was added with the same arguments and is being replaced."""
@@ -191,31 +199,18 @@ class Ledger:
         """Give the totals object, in the contract's order.
 
         Args:
-            started_at: RFC 3339, when the job was first started.
-            finished_at: RFC 3339.
+            started_at, finished_at: RFC 3339: of the job's first start, and of its end.
             wall_s: Time that the job's runs took.
             version: Of this program.
             stop_reason: Why the run stopped before the job was complete; named when given.
             prices: What the costs were reckoned with, such as `genai-prices 0.2.3`.
-            pending: Rows without a result where the run stopped; they count towards `total`. None
-                where they could not be counted.
+            pending: Rows without a result where the run stopped, which count towards `total`;
+                None where nobody knows.
         """
-        whole = sum_of(self._accounts.values())
-        accounts = [
-            (m, self._accounts[m]) for m in sorted(self._accounts) if self._accounts[m].shown(m)
-        ]
-        spend = whole.spend
         fields: dict[str, Any] = {
             "object": "batch.totals",
             "custom_id": None,
-            "request_counts": whole.request_counts(pending or 0),
-            "usage": usage_json(spend.usage),
-            "cost_usd": cost_json(spend),
-            "unpriced_models": [model for model, account in accounts if account.unpriced],
-            "attempts": spend.attempts,
-            "attempts_without_usage": spend.attempts_without_usage,
-            **self._uncertain_fields(spend.uncertain),
-            "by_model": {model: account.fields() for model, account in accounts},
+            **self._spent_fields(pending or 0),
             "errors": self._errors_by_count(),
             "started_at": started_at,
             "finished_at": finished_at,
@@ -223,8 +218,7 @@ class Ledger:
             "version": version,
         }
         if stop_reason is not None:
-            fields["stop_reason"] = stop_reason.word
-            fields["pending"] = pending
+            fields |= {"stop_reason": stop_reason.word, "pending": pending}
         if prices is not None:
             fields["prices"] = prices
         if self._pruned_rows or self._pruned:
@@ -233,6 +227,23 @@ class Ledger:
 
     def _open(self, model: str) -> Account:
         return self._accounts.setdefault(model, Account())
+
+    def _spent_fields(self, pending: int) -> dict[str, Any]:
+        whole = sum_of(self._accounts.values())
+        accounts = [
+            (m, self._accounts[m]) for m in sorted(self._accounts) if self._accounts[m].shown(m)
+        ]
+        spend = whole.spend
+        return {
+            "request_counts": whole.request_counts(pending),
+            "usage": usage_json(spend.usage),
+            "cost_usd": cost_json(spend),
+            "unpriced_models": [model for model, account in accounts if account.unpriced],
+            "attempts": spend.attempts,
+            "attempts_without_usage": spend.attempts_without_usage,
+            **self._uncertain_fields(spend.uncertain),
+            "by_model": {model: account.fields() for model, account in accounts},
+        }
 
     def _uncertain_fields(self, of_rows: Amount) -> dict[str, Any]:
         killed = self.killed
