@@ -59,6 +59,7 @@ class Report(NamedTuple):
     bad_rows: int = 0
     first_bad: tuple[BadRow, ...] = ()
     forecast: None = None
+    unhandled: tuple[()] = ()
 
 
 class Standing(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batcher import checks
@@ -375,6 +375,7 @@ _BODY = st.dictionaries(
 _CLAIMS = st.none() | st.dictionaries(st.sampled_from(CLAIM_FIELDS), _JSON, max_size=3)
 
 
+@settings(deadline=None)
 @given(claims=_CLAIMS, body=_BODY, family=st.sampled_from(Family), lenient=st.booleans())
 def test_nothing_that_comes_can_raise(
     claims: dict[str, Any] | None, body: dict[str, Any], family: Family, *, lenient: bool

@@ -31,7 +31,7 @@ What counts as what:
 from __future__ import annotations
 
 from batcher.checks.choices import Call, Choice, End, read_choices
-from batcher.checks.claims import CLAIM_FIELDS
+from batcher.checks.claims import CLAIM_FIELDS, carried_out
 from batcher.checks.findings import REPAIRABLE, Checked, Code
 from batcher.checks.lenient import lenient_json
 from batcher.checks.repair import repair_messages
@@ -48,6 +48,7 @@ __all__ = [
     "Choice",
     "Code",
     "End",
+    "carried_out",
     "lenient_json",
     "read_choices",
     "repair_messages",

@@ -7,7 +7,7 @@ A tool without a schema takes any object: nothing was claimed of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -16,10 +16,22 @@ import orjson
 from batcher.checks.schemas import Schema, UnusableSchemaError
 from batcher.records import RowError
 
-__all__ = ["ANY_OBJECT", "CLAIM_FIELDS", "NOTHING_CLAIMED", "Claims", "Tool", "compile_claims"]
+__all__ = [
+    "ANY_OBJECT",
+    "CLAIM_FIELDS",
+    "NOTHING_CLAIMED",
+    "Claims",
+    "Tool",
+    "carried_out",
+    "compile_claims",
+]
 
 ANY_OBJECT = Schema({"type": "object"})
 _ANY_JSON = Schema(True)
+
+
+# The types of tools that the asker carries out; Anthropic's, and the functions of old, say none.
+_OURS = (None, "function", "custom")
 
 
 class Tool(NamedTuple):
@@ -103,19 +115,38 @@ def compile_claims(text: bytes) -> Claims:
     )
 
 
+def carried_out(claims: Mapping[str, Any]) -> frozenset[str]:
+    """Name the tools whose calls, if any come, only the asker can carry out.
+
+    An endpoint's own tools (a web search, say) are not among them.
+
+    Args:
+        claims: The `CLAIM_FIELDS` of a body, or all of it.
+    """
+    allowed = _choosing(claims.get("tool_choice") or claims.get("function_call")).allowed
+    return frozenset(
+        name
+        for name, entry, _ in _offered(claims)
+        if entry.get("type") in _OURS and (allowed is None or name in allowed)
+    )
+
+
 def _tools(claims: Mapping[str, Any]) -> dict[str, Tool]:
     tools: dict[str, Tool] = {}
-    for entry in [*_list(claims.get("tools")), *_list(claims.get("functions"))]:
-        if not isinstance(entry, dict):
-            continue
-        inner = _dict(entry.get("function")) or _dict(entry.get("custom")) or entry
-        name = inner.get("name")
-        if not isinstance(name, str):
-            continue
+    for name, entry, inner in _offered(claims):
         given = inner.get("parameters", inner.get("input_schema"))
         custom = entry.get("type") == "custom" and given is None
         tools[name] = Tool(_tool_schema(name, given), orjson.dumps(name), custom)
     return tools
+
+
+def _offered(claims: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Find the tools: each one's name, its entry, and the part of it that tells of the tool."""
+    for entry in [*_list(claims.get("tools")), *_list(claims.get("functions"))]:
+        if isinstance(entry, dict):
+            inner = _dict(entry.get("function")) or _dict(entry.get("custom")) or entry
+            if isinstance(name := inner.get("name"), str):
+                yield name, entry, inner
 
 
 def _tool_schema(name: str, given: object) -> Schema:

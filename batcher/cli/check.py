@@ -15,7 +15,7 @@ from batcher.cli.streams import standard_output
 from batcher.words import count, plural
 
 if TYPE_CHECKING:
-    from batcher.check import CheckReport
+    from batcher.check import CheckReport, Unhandled
     from batcher.records import BadRow
 
 __all__ = ["command"]
@@ -30,7 +30,8 @@ _SHOWN = 20
 def command(target: str, **flags: Any) -> int:
     """Check every row of a source; send nothing.
 
-    Exits with 0 when every row can be sent, with 2 when one can't. Needs no endpoint and no key.
+    Exits with 0 when every row can be sent, with 2 when one can't, or offers a tool that the job's
+    handlers lack; their file is read, not run. Needs no endpoint and no key.
     With --cost, says what the rows that are left will take; --output names what is done already.
     """
     settings = settings_for(target, flags, sending=False)
@@ -42,7 +43,7 @@ def command(target: str, **flags: Any) -> int:
         out.line(json.dumps(_as_object(report), ensure_ascii=False, separators=(",", ":")))
     else:
         out.line("\n".join(_lines(report)))
-    return EXIT_USAGE if report.bad_rows else 0
+    return EXIT_USAGE if report.bad_rows or report.unhandled else 0
 
 
 def _as_object(report: CheckReport) -> dict[str, Any]:
@@ -52,6 +53,8 @@ def _as_object(report: CheckReport) -> dict[str, Any]:
         "bad_rows": report.bad_rows,
         "first_bad": [row._asdict() for row in report.first_bad],
     }
+    if report.unhandled:
+        fields["tools_without_handler"] = [each._asdict() for each in report.unhandled]
     if report.forecast is not None:
         fields["cost"] = forecast_object(report.forecast)
     return fields
@@ -59,6 +62,7 @@ def _as_object(report: CheckReport) -> dict[str, Any]:
 
 def _lines(report: CheckReport) -> list[str]:
     lines = _row_lines(report)
+    lines += [f"  {_without_handler(each)}" for each in report.unhandled]
     if report.forecast is not None:
         lines += [f"  {line}" for line in forecast_lines(report.forecast)]
     return lines
@@ -73,6 +77,13 @@ def _row_lines(report: CheckReport) -> list[str]:
     if report.bad_rows > len(shown):
         lines.append(f"  and {count(report.bad_rows - len(shown))} more")
     return lines
+
+
+def _without_handler(tool: Unhandled) -> str:
+    return (
+        f"line {tool.line}: no function carries out the tool {tool.tool}, offered by"
+        f" {plural(tool.rows, 'row')}: write one, or name in handlers.tools those to carry out"
+    )
 
 
 def _bad(row: BadRow) -> str:

@@ -6,6 +6,7 @@ A body is sent as it stands: unknown fields pass, defaults fill what it leaves o
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from hashlib import sha256
@@ -14,7 +15,7 @@ from typing import Any, Final, Protocol, Self
 import orjson
 
 from batcher.answers import Family, family_of, has_choices
-from batcher.checks import CLAIM_FIELDS, Checker
+from batcher.checks import CLAIM_FIELDS, Checker, carried_out
 from batcher.codec.validity import StreamError, check_body
 from batcher.records import BadRow, Row, RowError
 from batcher.settings import Settings
@@ -42,6 +43,8 @@ _OUTPUT_BOUNDS: Final = frozenset(name for names in _BOUNDS_OF.values() for name
 _MOST_CLAIMS: Final = 64
 _MOST_CLAIMS_BYTES: Final = 64 * 1024
 
+_SEVERAL: Final = "n is above 1, and tools are carried out for one choice"
+
 # Makes a named tuple in a seventh of the time that calling its class takes: see `records`.
 _new: Final = tuple.__new__
 
@@ -63,6 +66,7 @@ class RowParser:
         id_field: The data field that names the row.
         carry: Fields copied into the result.
         votes: How many choices are asked for where the row does not say, 1 for no more than one.
+        carries_out: Whether calls are carried out, which goes on from one choice and no more.
         fault: Says why the answers to a row with these claims could never be checked.
     """
 
@@ -75,6 +79,7 @@ class RowParser:
         id_field: str | None = None,
         carry: tuple[str, ...] = (),
         votes: int = 1,
+        carries_out: bool = False,
         fault: Callable[[Mapping[str, Any]], RowError | None] | None = None,
     ) -> None:
         self._url = url
@@ -83,6 +88,7 @@ class RowParser:
         self._id_field = id_field or "custom_id"
         self._carry = carry
         self._votes = votes
+        self._carries_out = carries_out
         self._fault = fault
         self._claims_known: dict[bytes, tuple[Mapping[str, Any], RowError | None]] = {}
 
@@ -106,6 +112,7 @@ class RowParser:
             id_field=settings.id_field,
             carry=settings.carry,
             votes=settings.answer.get("votes", 1),
+            carries_out=bool(settings.handlers),
             fault=checker.fault if settings.check_answers else None,
         )
 
@@ -146,6 +153,8 @@ class RowParser:
             return BadRow(line, custom_id, why.code, f"line {line}: {why.message}")
         sent = orjson.dumps(body)
         choices = _choices(body) if "n" in body or "best_of" in body else 1
+        if choices > 1 and self._carries_out and claims and carried_out(claims):
+            return _invalid(line, custom_id, _SEVERAL)
         if b"+" in sent and _BIG_FLOAT.search(sent) and _has_huge_integer(raw):
             return _invalid(line, custom_id, "an integer in it does not fit into 64 bits")
         made = (
@@ -259,7 +268,8 @@ def _has_huge_integer(raw: bytes) -> bool:
 def _choices(body: Mapping[str, Any]) -> int:
     """Say for how many answers a body asks; `best_of` are made though fewer are given."""
     asked = (body.get("n"), body.get("best_of"))
-    return max(1, *(many for many in asked if type(many) is int))
+    # A whole number may be written as 2.0.
+    return max(1, *(math.ceil(many) for many in asked if isinstance(many, int | float)))
 
 
 def _max_output_tokens(path: str, body: Mapping[str, Any], choices: int) -> int | None:

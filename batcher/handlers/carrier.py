@@ -48,6 +48,11 @@ class Handlers(ABC):
         self._under_way: set[asyncio.Task[ToolResult | None]] = set()
         self._draining = self._aborted = False
 
+    @property
+    def names(self) -> frozenset[str] | None:
+        """The only tools whose calls do not fail their row; None where no call does."""
+        return None if self._chosen else self._names
+
     @abstractmethod
     async def __aenter__(self) -> Self: ...
 

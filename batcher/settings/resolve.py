@@ -105,6 +105,7 @@ def _files(given: Mapping[str, Given], *, sending: bool) -> dict[str, Any]:
 
 def _check_together(settings: Settings) -> None:
     """Refuse settings that contradict one another."""
+    _check_answers(settings)
     if settings.fresh and settings.retry_failed:
         raise UsageError("--fresh starts over, --retry-failed goes on: give one of them")
     if settings.max_cost_month_usd and settings.ledger is None:
@@ -120,11 +121,29 @@ def _check_together(settings: Settings) -> None:
         )
     if settings.template is None and (settings.id_field or settings.carry):
         raise UsageError("id_field and carry need a template: [request]")
+
+
+def _check_answers(settings: Settings) -> None:
+    """Refuse what can't be asked of answers, or done with them."""
     if settings.answer.get("votes", 1) > 1 and settings.answer.keys().isdisjoint(
         {"label", "labels"}
     ):
         raise UsageError("answer.votes needs labels to vote for: answer.labels or answer.label")
     if "gold" in settings.answer and settings.answer["gold"] not in settings.carry:
         raise UsageError("answer.gold must be one of the fields that carry names")
+    if settings.handlers:
+        _check_one_choice(settings)
     if not settings.check_answers and (settings.handlers or settings.on_invalid != "fail"):
         raise UsageError("--no-check-answers finds no answer invalid, and lets no tool be called")
+
+
+def _check_one_choice(settings: Settings) -> None:
+    """Refuse several choices with handlers: each would be a conversation of its own."""
+    asked = {
+        "answer.votes": settings.answer.get("votes"),
+        "request.n": (settings.template or {}).get("n"),
+        "defaults.n": settings.defaults.get("n"),
+    }
+    for name, many in asked.items():
+        if isinstance(many, int | float) and many > 1:
+            raise UsageError(f"{name} is above 1, and [handlers] carry out the calls of one choice")
