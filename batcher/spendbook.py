@@ -25,7 +25,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from batcher.amounts import Spend
+from batcher.amounts import Amount, Spend
 from batcher.errors import UsageError
 from batcher.spend import cost_text, read_amount, read_spend, spend_json
 
@@ -40,10 +40,13 @@ class Grant(NamedTuple):
 
     Attributes:
         left_usd: What was left of the month's budget before; None without one.
+        unbounded: Runs under way in the month without any budget: nobody knows what they will
+            spend.
     """
 
     usd: Decimal | None
     left_usd: Decimal | None
+    unbounded: int = 0
 
 
 class RunSpend(NamedTuple):
@@ -82,7 +85,8 @@ class SpendBook:
         self,
         *,
         at: str,
-        spent_usd: Decimal,
+        spent: Spend,
+        killed: Amount,
         wanted_usd: Decimal | None,
         month_usd: Decimal | None,
         fresh: bool,
@@ -91,24 +95,29 @@ class SpendBook:
 
         Args:
             at: RFC 3339.
-            spent_usd: The most that the job may have cost before this run.
+            spent: What the job had cost before this run.
+            killed: The most that its killed runs may have spent besides.
             wanted_usd: All that the run may spend by its own budget; None without one.
             month_usd: The month's budget; None without one.
-            fresh: Whether the job starts over, so that `spent_usd` says nothing of a dead run.
+            fresh: Whether the job starts over, so that `spent` says nothing of a dead run.
 
         Raises:
             UsageError: The file can't be read or written, or is no such ledger.
         """
+        known = spent.cost_usd or Decimal(0)
+        most = spent.most.plus(killed).usd
         with self._held() as fd:
             lines = self._lines(fd)
-            self._settle_dead(fd, lines, at, None if fresh else spent_usd)
+            self._settle_dead(fd, lines, at, None if fresh else (known, most))
             left = None if month_usd is None else month_usd - self._month_usd(lines)
             usd = min((each for each in (left, wanted_usd) if each is not None), default=None)
             if usd is None or usd > 0:
-                before = {"before_usd": cost_text(spent_usd), "at": at}
+                before = {"before_usd": cost_text(most), "known_usd": cost_text(known), "at": at}
                 allowed = None if usd is None else cost_text(usd)
                 self._append(fd, {"object": _LEASE, **self._names, "usd": allowed, **before})
-        return Grant(usd, left)
+            others = [each for each in _open_leases(lines) if each["usd"] is None]
+        month = self._names["month"]
+        return Grant(usd, left, sum(each["month"] == month for each in others))
 
     def close(self, spent: RunSpend, **more: Any) -> None:
         """Write what the run spent; what it did not is free again.
@@ -155,15 +164,23 @@ class SpendBook:
         os.fsync(fd)
 
     def _settle_dead(
-        self, fd: int, lines: list[dict[str, Any]], at: str, spent_usd: Decimal | None
+        self,
+        fd: int,
+        lines: list[dict[str, Any]],
+        at: str,
+        spent_usd: tuple[Decimal, Decimal] | None,
     ) -> None:
-        """Write what a dead run of this output has spent, or all of its lease where none knows."""
+        """Write what a dead run of this output has spent, or all of its lease where none knows.
+
+        Args:
+            spent_usd: What the job is known to have cost by now, and the most that it may have.
+        """
         for lease in list(_open_leases(lines)):
             if any(lease[name] != self._names[name] for name in ("host", "output")):
                 continue
             usd = lease["usd"]
             if spent_usd is not None:
-                usd = cost_text(max(Decimal(0), spent_usd - Decimal(lease["before_usd"])))
+                usd = cost_text(_spent_by_dead(lease, *spent_usd))
             names = {name: lease[name] for name in self._names}
             line = {"object": _SPEND, **names, "finished_at": at, "cost_usd": usd, "dead": True}
             self._append(fd, line)
@@ -185,6 +202,14 @@ def _open_leases(lines: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     return (line for line in lines if line["object"] == _LEASE and line["run"] not in over)
 
 
+def _spent_by_dead(lease: dict[str, Any], known: Decimal, most: Decimal) -> Decimal:
+    """Say what a dead run may have spent: no more than its lease, but all that is known."""
+    most -= Decimal(lease["before_usd"])
+    if lease["usd"] is not None:
+        most = min(most, Decimal(lease["usd"]))
+    return max(Decimal(0), most, known - Decimal(lease["known_usd"]))
+
+
 def _cost(line: dict[str, Any]) -> Decimal:
     return Decimal(line["cost_usd"] or 0) + read_amount(line, "uncertain").usd
 
@@ -194,7 +219,7 @@ def _ours(text: bytes) -> dict[str, Any] | None:
     try:
         line = orjson.loads(text)
         if line["object"] == _LEASE:
-            Decimal(line["usd"] or 0), Decimal(line["before_usd"])
+            Decimal(line["usd"] or 0), Decimal(line["before_usd"]), Decimal(line["known_usd"])
         elif line["object"] == _SPEND:
             read_spend(line)
         else:

@@ -165,6 +165,7 @@ def test_fields(export: Exports) -> None:
         (["--to", "csv", "--fields", ","], "names no field"),
         (["--to", "openai", "--fields", "row"], "--fields are a table's"),
         (["--to", "openai", "--failed"], "leave out --failed"),
+        (["--to", "failed"], "failed rows are asked for by --failed"),
         (["--to", "parquet"], "say where it goes"),
         (["--failed"], "say what was sent"),
         (["--failed", "--source", "nowhere.jsonl"], "can't be read"),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -21,6 +21,7 @@ from batcher.cli.progress import JsonWatch, LineWatch, SilentWatch, watch_for
 from batcher.cli.streams import SafeStream
 from batcher.records import Hold, Progress, StopReason
 from batcher.words import duration, money, short
+from tests.harness import Job, rows
 
 STATE = Progress(
     total=240_000,
@@ -190,6 +191,7 @@ states = st.builds(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(states, st.integers(20, 200), st.sampled_from(["-", "a.jsonl", "x" * 90, "数据.jsonl"]))
 def test_bar_never_wraps(state: Progress, width: int, title: str) -> None:
     """Whatever the state, the bar is two lines that fit the terminal."""
@@ -346,3 +348,12 @@ def test_unknown_prices(change: dict[str, Any], expected: str) -> None:
     """An unknown price is never shown as zero."""
     lines = summary(Ended({**TOTALS, **change}))
     assert any(expected in line for line in lines)
+
+
+def test_a_run_of_a_moment_has_a_rate(job: Job):
+    """What is over before it was looked at twice tells its rate all the same."""
+    seen: list[Progress] = []
+    job.watching = seen.append
+    job.write(rows(5))
+    assert job.run().code == 0
+    assert seen[-1].rows_per_s > 0

@@ -7,7 +7,9 @@ import gzip
 import io
 import json
 import math
+import os
 import signal
+import stat
 from collections import defaultdict
 from decimal import Decimal
 from pathlib import Path
@@ -409,6 +411,7 @@ def test_a_narrow_terminal_shows_whole_figures(
 def test_a_file_appears_whole(tmp_path: Path, report: Reporter):
     """The suffix says the form; what stood there is replaced in one step, and nothing is left."""
     output = write(tmp_path / "out.jsonl", [result(1), TOTALS])
+    assert "is what is read" in report(output, "--to", "csv", "-o", output).err
     page = tmp_path / "report.html"
     page.write_text("old")
     said = report(output, "-o", page)
@@ -416,6 +419,56 @@ def test_a_file_appears_whole(tmp_path: Path, report: Reporter):
     assert page.read_text().startswith("<!doctype html>")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "report.html"]
     assert report(output, "-o", tmp_path / "no" / "report.html").code == 8
+
+
+@pytest.mark.parametrize("form", ["csv", "html"])
+def test_a_file_that_fails_leaves_nothing(
+    tmp_path: Path, report: Reporter, monkeypatch: pytest.MonkeyPatch, form: str
+):
+    """A Ctrl-C or a full disk leaves what stood there, and nothing beside it."""
+    output = write(tmp_path / "out.jsonl", [result(1), TOTALS])
+    page = tmp_path / f"page.{form}"
+    page.write_text("before")
+    for error, code in ((KeyboardInterrupt(), 130), (OSError(28, "No space left on device"), 8)):
+
+        def refuse(*_: Any, error: BaseException = error) -> None:
+            raise error
+
+        monkeypatch.setattr(Path, "replace", refuse)
+        assert report(output, "-o", page).code == code
+        assert page.read_text() == "before"
+        assert sorted(each.name for each in tmp_path.iterdir()) == ["out.jsonl", page.name]
+
+
+def test_a_file_is_private_or_keeps_its_mode(tmp_path: Path, report: Reporter):
+    """A new file is its owner's alone; one that stands keeps its mode, and a link its place."""
+    output = write(tmp_path / "out.jsonl", [result(1), TOTALS])
+    page, link = tmp_path / "page.csv", tmp_path / "link.csv"
+    assert report(output, "-o", page).code == 0
+    assert page.stat().st_mode & 0o777 == 0o600
+    page.chmod(0o644)
+    link.symlink_to(page)
+    page.write_text("")
+    assert report(output, "-o", link).code == 0
+    assert link.is_symlink()
+    assert page.read_text()
+    assert page.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_report_into_a_pipe(tmp_path: Path, report: Reporter):
+    """`-` is standard output; a device is written to, and never replaced."""
+    output = write(tmp_path / "out.jsonl", [result(1), TOTALS])
+    said = report(output, "--to", "csv", "-o", "-")
+    assert said.out.startswith("model,")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert report(output, "--to", "csv", "-o", pipe).code == 0
+        assert os.read(reading, 1 << 16).decode() == said.out
+    finally:
+        os.close(reading)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
 def test_more_names_than_fit(tmp_path: Path, report: Reporter):

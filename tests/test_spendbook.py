@@ -9,9 +9,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
-from batcher.amounts import Amount, Spend, Usage
+from batcher.amounts import NO_AMOUNT, Amount, Spend, Usage
 from batcher.spendbook import RunSpend, SpendBook
 from tests.harness import Job, lines_of, row, rows
 from tests.server import Does, Endpoint, Say
@@ -160,7 +161,8 @@ def lease(one: SpendBook, *, wanted: str | None = None, month: str | None = None
     """Take a lease for a job that has cost nothing yet."""
     return one.open(
         at="2026-11-24T00:00:00.000Z",
-        spent_usd=Decimal(0),
+        spent=Spend(),
+        killed=NO_AMOUNT,
         wanted_usd=None if wanted is None else Decimal(wanted),
         month_usd=None if month is None else Decimal(month),
         fresh=False,
@@ -195,6 +197,44 @@ def test_many_at_once_never_lease_the_same_money(tmp_path: Path) -> None:
         held[line["run"]] = Decimal(line.get("usd") or line.get("cost_usd") or 0)
         assert sum(held.values()) <= 2
     assert len(got) > 1
+
+
+@pytest.mark.parametrize(
+    ("known", "killed", "said"),
+    [
+        pytest.param("0.2", "0.1", "0.3", id="what is known and what may have been"),
+        pytest.param("0.2", "0.9", "0.5", id="what may have been is within the lease"),
+        pytest.param("0.7", "0.1", "0.7", id="what is known is believed, whatever was leased"),
+    ],
+)
+def test_a_dead_run_is_within_its_lease(tmp_path: Path, known: str, killed: str, said: str) -> None:
+    """A dead run's line says what it may have spent: its lease at most, or all that is known."""
+    path = tmp_path / "spend.jsonl"
+    lease(book(path, "dead"), wanted="0.5")
+    book(path, "next").open(
+        at="2026-11-24T00:00:00.000Z",
+        spent=Spend(1, 0, Usage(1, 1, 2), Decimal(known)),
+        killed=Amount(Decimal(killed), 1),
+        wanted_usd=Decimal(1),
+        month_usd=None,
+        fresh=False,
+    )
+    lines = [orjson.loads(line) for line in path.read_bytes().splitlines()]
+    assert [line["cost_usd"] for line in lines if line.get("dead")] == [said]
+
+
+def test_a_run_without_a_budget_is_told_of(priced: Job, endpoint: Endpoint, tmp_path: Path) -> None:
+    """Nobody can lease for it; a run with the month's budget says that it is there."""
+    endpoint.always(Does.WAIT)
+    with priced.process() as process:
+        endpoint.wait_until(lambda books: books.in_flight > 0)
+        endpoint.always()
+        priced.output = tmp_path / "other.jsonl"
+        ran = priced.run("--max-cost-month", "5")
+        process.signal(signal.SIGKILL)
+        process.wait()
+    assert ran.code == 0, ran.err
+    assert "1 run without a budget under way on this ledger" in ran.err
 
 
 def test_a_torn_line_harms_no_other(tmp_path: Path) -> None:

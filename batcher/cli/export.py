@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batcher.cli.faults import EXIT_USAGE
-from batcher.cli.inputs import is_job_file, settings_for
+from batcher.cli.inputs import job_of
 from batcher.cli.streams import standard_error, standard_output
 from batcher.errors import UsageError
 
@@ -21,16 +21,24 @@ if TYPE_CHECKING:
     from batcher.export.records import Joined
     from batcher.export.rows import Parse, SourceRows
     from batcher.report.reading import Output
-    from batcher.settings import Settings
 
 __all__ = ["command"]
 
 _FORMS = ("openai", "csv", "parquet", "jsonl")
 
 
+class _Form(click.Choice[str]):
+    """The forms; failed rows are no form of their own."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value == "failed":
+            self.fail("failed rows are asked for by --failed, in any form or none", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 @click.command("export")
 @click.argument("target", metavar="OUTPUT|JOB.toml", type=click.Path())
-@click.option("--to", "form", type=click.Choice(_FORMS), help="OpenAI's files, or a flat table.")
+@click.option("--to", "form", type=_Form(_FORMS), help="OpenAI's files, or a flat table.")
 @click.option(
     "--fields",
     metavar="NAME,...",
@@ -95,7 +103,7 @@ class _Job:
     def __init__(self, target: str, source: str | None, stack: ExitStack) -> None:
         from batcher.report.reading import outputs
 
-        self.settings = _settings(target)
+        self.settings = job_of(target)
         name = target if self.settings is None else str(self.settings.output)
         self.results: Output
         (self.results,) = outputs([name])
@@ -106,6 +114,16 @@ class _Job:
     def is_data(self) -> bool:
         """Whether a template makes every row data."""
         return self.settings is not None and self.settings.template is not None
+
+    @property
+    def files(self) -> list[Path]:
+        """All that is read."""
+        read = [self.results.path]
+        if self.source not in (None, "-"):
+            read.append(Path(str(self.source)))
+        if self.settings is not None and self.settings.source is not None:
+            read.append(self.settings.source)
+        return read
 
     def rows(self) -> SourceRows | None:
         """Open the source's rows; None where no source is known."""
@@ -132,23 +150,15 @@ class _Job:
         return None if self.settings is None else RowParser.of(self.settings, Checker()).parse
 
 
-def _settings(target: str) -> Settings | None:
-    if not is_job_file(target):
-        return None
-    settings = settings_for(target, {}, sending=False)
-    if settings.output == Path():
-        raise UsageError(f"{target} names no output")
-    return settings
-
-
 def _openai(job: _Job, output: str | None) -> None:
-    from batcher.export.files import replacing
+    from batcher.export.files import replacing, spare
     from batcher.export.openai import write_openai
     from batcher.export.records import results_of
 
     path = Path(output or job.results.name)
     names = [path.with_name(f"{path.stem}_{what}.jsonl") for what in ("output", "error")]
-    _spare(job, *names)
+    for name in names:
+        spare(name, job.files)
     with replacing(names[0]) as good, replacing(names[1]) as bad:
         write_openai(results_of(job.results), to_output=good.write, to_errors=bad.write)
     for name in names:
@@ -196,24 +206,12 @@ def _default_fields(joined: Joined) -> list[Field]:
 
 def _write(job: _Job, output: str | None, work: Callable[[Any], None]) -> None:
     """Write into a file that appears whole, or onto standard output."""
-    from batcher.export.files import replacing
+    from batcher.export.files import replacing, spare
 
     if output is None:
         work(standard_output().binary())
         return
-    _spare(job, Path(output))
+    spare(Path(output), job.files)
     file: BinaryIO
     with replacing(Path(output)) as file:
         work(file)
-
-
-def _spare(job: _Job, *paths: Path) -> None:
-    """Refuse to write over what is read."""
-    read = [job.results.path]
-    if job.source not in (None, "-"):
-        read.append(Path(str(job.source)))
-    if job.settings is not None and job.settings.source is not None:
-        read.append(job.settings.source)
-    for path in paths:
-        if path.exists() and any(each.exists() and path.samefile(each) for each in read):
-            raise UsageError(f"{path} is what is read: give another name by -o")

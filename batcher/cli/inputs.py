@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from batcher.errors import UsageError
 from batcher.library.settle import is_job_file, settle
 from batcher.settings.layers import misspelt_variables
 
@@ -13,7 +15,21 @@ if TYPE_CHECKING:
 
     from batcher.settings import Settings
 
-__all__ = ["is_job_file", "settings_for", "variable_notes"]
+__all__ = ["is_job_file", "job_of", "settings_for", "variable_notes"]
+
+
+def job_of(target: str) -> Settings | None:
+    """Settle the job that a file names; None where `target` is no job file, but an output.
+
+    Raises:
+        UsageError: The job names no output.
+    """
+    if not is_job_file(target):
+        return None
+    settings = settings_for(target, {}, sending=False)
+    if settings.output == Path():
+        raise UsageError(f"{target} names no output")
+    return settings
 
 
 def settings_for(target: str, flags: Mapping[str, Any], *, sending: bool = True) -> Settings:

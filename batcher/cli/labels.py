@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from batcher.cli.faults import EXIT_USAGE
-from batcher.cli.inputs import is_job_file, settings_for
-from batcher.cli.streams import standard_error, standard_output
+from batcher.cli.inputs import job_of
+from batcher.cli.outputs import writing
+from batcher.cli.streams import standard_error
 from batcher.errors import UsageError
 
 __all__ = ["labels_report"]
@@ -34,14 +34,13 @@ def labels_report(targets: tuple[str, ...], given: dict[str, Any], *, form: str)
 
     names, golds = [], [given["gold"]]
     for target in targets:
-        settings = settings_for(target, {}, sending=False) if is_job_file(target) else None
-        if settings is not None and settings.output == Path():
-            raise UsageError(f"{target} names no output")
+        settings = job_of(target)
         names.append(target if settings is None else str(settings.output))
         golds.append(settings.answer.get("gold") if settings else None)
     found = outputs(names)
     labels = gather_labels(found, gold=next(filter(None, golds), None))
-    _write(labels_json(labels) if form == "json" else labels_markdown(labels), given["output"])
+    with writing(given["output"], read=[output.path for output in found]) as stream:
+        stream.write(labels_json(labels) if form == "json" else labels_markdown(labels))
     broken = [(output.name, output.broken[0]) for output in found if output.broken]
     for name, number in broken:
         standard_error().line(f"batcher: {name}:{number} can't be read")
@@ -56,15 +55,3 @@ def _check(given: dict[str, Any], form: str) -> None:
             raise UsageError(f"--{name} is of cost: leave it out with --labels")
     if form not in ("table", "markdown", "json"):
         raise UsageError("--labels are written as a table, Markdown or JSON")
-
-
-def _write(text: str, output: str | None) -> None:
-    if output is None:
-        stream = standard_output()
-        stream.write(text)
-        stream.flush()
-        return
-    from batcher.export.files import replacing
-
-    with replacing(Path(output)) as file:
-        file.write(text.encode())

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batcher.cli.faults import EXIT_USAGE
-from batcher.cli.inputs import is_job_file, settings_for
+from batcher.cli.inputs import job_of
+from batcher.cli.outputs import writing
 from batcher.cli.streams import SafeStream, standard_error, standard_output
-from batcher.errors import StorageError, UsageError
+from batcher.errors import UsageError
 
 if TYPE_CHECKING:
+    from batcher.report.reading import Output
     from batcher.report.whole import Report
 
 __all__ = ["command"]
@@ -114,8 +116,14 @@ def command(targets: tuple[str, ...], **given: Any) -> int:
         from batcher.cli.labels import labels_report
 
         return labels_report(targets, given, form=form)
-    report = _report(targets, given, is_page=form == "html")
-    _write(report, form, given["output"])
+    from batcher.report.reading import outputs
+
+    named, budget_usd = _named(targets)
+    found = outputs(named)
+    report = _report(found, budget_usd, given, is_page=form == "html")
+    read = [*(output.path for output in found), *filter(None, [given["invoice"]])]
+    with writing(given["output"], read=read) as stream:
+        _show(report, form, stream)
     broken = report.gathered.broken
     for name, number in broken[:_MOST_SHOWN]:
         standard_error().line(f"batcher: {name}:{number} can't be read")
@@ -126,14 +134,15 @@ def command(targets: tuple[str, ...], **given: Any) -> int:
     return _EXIT_DIFFERS if report.comparison and report.comparison.differs else 0
 
 
-def _report(targets: tuple[str, ...], given: dict[str, Any], *, is_page: bool) -> Report:
+def _report(
+    found: list[Output], budget_usd: Decimal | None, given: dict[str, Any], *, is_page: bool
+) -> Report:
     from batcher.report.cells import DIMENSIONS
     from batcher.report.clock import Clock, read_period, read_zone
     from batcher.report.figures import table
     from batcher.report.gather import gather
     from batcher.report.invoice import compare, read_invoice
     from batcher.report.prices import load_prices
-    from batcher.report.reading import outputs
     from batcher.report.whole import Report
 
     zone = read_zone(given["zone"])
@@ -143,9 +152,8 @@ def _report(targets: tuple[str, ...], given: dict[str, Any], *, is_page: bool) -
     prices = load_prices(given["prices"]) if given["prices"] else None
     columns = _columns(given)
     days = ("day",) if columns else ()
-    named, budget_usd = _named(targets)
     gathered = gather(
-        outputs(named),
+        found,
         by=DIMENSIONS if is_page else tuple(dict.fromkeys((*by, "model", *days))),
         clock=Clock(zone),
         period=period,
@@ -200,8 +208,8 @@ def _budget(text: str | None) -> Decimal | None:
 def _form(given: str | None, output: str | None, *, as_json: bool) -> str:
     if as_json or given:
         return "json" if as_json else given or ""
-    if output is not None:
-        suffix = Path(output).suffix.lower()
+    if output not in (None, "-"):
+        suffix = Path(str(output)).suffix.lower()
         if suffix not in _BY_SUFFIX:
             raise UsageError(f"-o {output}: say --to {'|'.join(_FORMS)}, or name it so")
         return _BY_SUFFIX[suffix]
@@ -212,31 +220,15 @@ def _named(targets: tuple[str, ...]) -> tuple[list[str], Decimal | None]:
     """Give the outputs that are named, and the budgets of the job files among them, added up."""
     named, budgets = [], []
     for target in targets:
-        if not is_job_file(target):
+        settings = job_of(target)
+        if settings is None:
             named.append(target)
             continue
-        settings = settings_for(target, {}, sending=False)
-        if settings.output == Path():
-            raise UsageError(f"{target} names no output")
         named.append(str(settings.output))
         budgets.append(settings.max_cost_usd)
     known = [Decimal(budget) for budget in budgets if budget is not None]
     # The sum bounds the whole only where every job has a budget.
     return named, sum(known, Decimal(0)) if known and len(known) == len(targets) else None
-
-
-def _write(report: Report, form: str, output: str | None) -> None:
-    if output is None:
-        _show(report, form, standard_output())
-        return
-    path = Path(output)
-    scratch = path.with_name(f".{path.name}.new")
-    try:
-        with scratch.open("w", encoding="utf-8", newline="") as file:
-            _show(report, form, file)
-        scratch.replace(path)
-    except OSError as error:
-        raise StorageError(f"{output} can't be written: {error.strerror}") from None
 
 
 def _show(report: Report, form: str, stream: Any) -> None:
@@ -250,7 +242,6 @@ def _show(report: Report, form: str, stream: Any) -> None:
         console.print(as_table(report, width=console.width))
     else:
         stream.write(_text(report, form))
-    stream.flush()
 
 
 def _text(report: Report, form: str) -> str:

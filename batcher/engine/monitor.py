@@ -44,7 +44,9 @@ class Monitor:
         ledger = self.journal.state.ledger
         self._began_s = time.monotonic()
         self._resumed = ledger.completed + ledger.failed
-        self._samples: deque[tuple[float, int, int]] = deque()
+        # Of a run that is over within a moment, this is the only one before the last.
+        begun = (self._began_s, self._resumed, ledger.spend.usage.total_tokens)
+        self._samples: deque[tuple[float, int, int]] = deque([begun])
 
     def progress(self) -> Progress:
         """Take a look."""

@@ -18,6 +18,7 @@ from batcher.pricing import Pricer
 from batcher.records import StopReason
 from batcher.settings import Settings
 from batcher.spendbook import RunSpend, SpendBook
+from batcher.words import plural
 
 __all__ = ["Funds"]
 
@@ -28,6 +29,7 @@ class Funds:
     Attributes:
         bounds: What its attempts can cost.
         limit: What the whole job may spend, as far as it is known: `open` may narrow it.
+        note: What the user should know of the ledger that jobs share; empty where nothing.
     """
 
     def __init__(self, settings: Settings, pricer: Pricer) -> None:
@@ -39,6 +41,7 @@ class Funds:
         self._called = "the budget" if own is None else f"the budget of ${own}"
         self._began_unix = time.time()
         self._book: SpendBook | None = None
+        self.note = ""
         self._before: tuple[Spend, dict[str, Spend]] = (Spend(), {})
 
     async def open(self, ledger: Ledger, run: str) -> str | None:
@@ -62,12 +65,18 @@ class Funds:
             partial(
                 book.open,
                 at=timestamp(self._began_unix),
-                spent_usd=spent,
+                spent=ledger.spend,
+                killed=ledger.killed,
                 wanted_usd=None if own is None else max(Decimal(0), own - spent),
                 month_usd=None if month_usd is None else Decimal(month_usd),
                 fresh=settings.fresh,
             )
         )
+        if month_usd is not None and grant.unbounded:
+            self.note = (
+                f"{plural(grant.unbounded, 'run')} without a budget under way on this ledger:"
+                f" what is being spent there counts for ${month_usd} once it has ended"
+            )
         if grant.left_usd is not None and grant.left_usd <= 0:
             return f"the budget of ${month_usd} for {month} is spent, or leased to other runs"
         if grant.usd is None or grant.usd > 0:

@@ -106,6 +106,8 @@ class Sending:
         if (why := await funds.open(journal.state.ledger, clerk.run)) is not None:
             switch.throw(StopReason.BUDGET, why)
             return
+        if funds.note:
+            self._log(funds.note)
         turns = self._turns(clerk)
         most_turns = 1 if turns is None else turns.most
         purse = funds.purse(journal, clerk.run, most_turns=most_turns, eager=self._lock is None)
