@@ -51,6 +51,14 @@ def test_it_needs_no_key_no_output_and_no_endpoint(job: Job):
     assert "made up" in done.err
 
 
+@pytest.mark.parametrize("where", [[], ["--base-url", "sandbox"]])
+def test_the_sandbox_is_not_said_to_be_left_alone(job: Job, where: list[str]):
+    """Where the job names the sandbox, or nothing, the words name what was asked."""
+    job.write([row("a")])
+    done = job.invoke("run", str(job.source), "--rehearse", "--json", *where)
+    assert "only the sandbox was asked, nothing was paid" in done.err
+
+
 def test_the_key_and_headers_stay_here(job: Job, monkeypatch: pytest.MonkeyPatch):
     """Even a sandbox that knows keys is never sent the user's."""
     monkeypatch.setenv("BATCHER_API_KEY", "sk-secret")

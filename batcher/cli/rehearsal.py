@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["rehearsal_summary"]
 
+_ASKED = "sandbox"
+
 _CAVEAT = (
     "the answers are made up: rows, limits and prices are the job's; what an answer says, how long"
     " it is and how long it takes are the sandbox's"
@@ -40,8 +42,9 @@ def rehearsal_summary(outcome: Outcome, *, priced_as: str) -> list[str]:
     lines += [f"  {line}" for line in spent_lines(outcome.totals)]
     if outcome.rehearsal is not None:
         lines += _bad_rows(outcome.rehearsal)
-    whose = f"{priced_as} was not asked" if priced_as else "no endpoint was asked"
-    return [*lines, f"  {whose}, nothing was paid, and no results were kept", f"  {_CAVEAT}"]
+    real = priced_as not in ("", _ASKED)
+    asked = f"{priced_as} was not asked" if real else f"only the {_ASKED} was asked"
+    return [*lines, f"  {asked}, nothing was paid, and no results were kept", f"  {_CAVEAT}"]
 
 
 def _bad_rows(rehearsal: Rehearsal) -> list[str]:

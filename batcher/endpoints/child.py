@@ -46,6 +46,8 @@ _LINE_MAX_BYTES = 65_536
 # send needs milliseconds; a llama.cpp server in the middle of a prompt ends only when killed.
 _STOP_STEP_S = 2.0
 
+_PYTHON = (sys.executable, "-P", "-m")
+
 # How often a child looks whether its parent has changed: a second witness beside the pipe, for when
 # some other process has inherited the pipe's other end.
 _PARENT_POLL_S = 1.0
@@ -116,14 +118,7 @@ async def serve(
     Raises:
         BatcherError: It did not come up; the text ends with the last of its standard error.
     """
-    process = await anyio.open_process(
-        [sys.executable, "-P", "-m", module, *args],
-        stdin=PIPE,
-        stdout=PIPE,
-        stderr=PIPE,
-        env=_environment(os.environ if env is None else env),
-        start_new_session=True,
-    )
+    process = await _start([*_PYTHON, module, *args], os.environ if env is None else env)
     tail = _Tail()
     pumps = [asyncio.create_task(_pump(process.stderr, tail.append))]
     try:
@@ -134,12 +129,28 @@ async def serve(
         yield Child(f"http://127.0.0.1:{port}/v1", process, tail)
     finally:
         with anyio.CancelScope(shield=True):
-            await _stop(process)
-            await asyncio.wait(pumps, timeout=_STOP_STEP_S)
-            for pump in pumps:
-                pump.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
-            await process.aclose()
+            await _close(process, pumps)
+
+
+async def _close(process: Process, pumps: Sequence[asyncio.Task[None]]) -> None:
+    """Stop the child, and read what it still has to say."""
+    await _stop(process)
+    await asyncio.wait(pumps, timeout=_STOP_STEP_S)
+    for pump in pumps:
+        pump.cancel()
+    await asyncio.gather(*pumps, return_exceptions=True)
+    await process.aclose()
+
+
+async def _start(command: Sequence[str], env: Mapping[str, str]) -> Process:
+    return await anyio.open_process(
+        command,
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=PIPE,
+        env=_environment(env),
+        start_new_session=True,
+    )
 
 
 def _environment(env: Mapping[str, str]) -> dict[str, str]:

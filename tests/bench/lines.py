@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import orjson
 
+from tests.bench.checks import added
 from tests.bench.rig import Cost, Rig
 
 __all__ = ["GROUPS", "Effort", "Line"]
@@ -141,6 +142,17 @@ def check(rig: Rig, effort: Effort) -> Iterator[Line]:
     yield Line("`check` of a source", "at least 150 MB/s", 150, per_s, f"{per_s:.0f} MB/s", True)
 
 
+def checks(rig: Rig, effort: Effort) -> Iterator[Line]:
+    """What checking tool calls adds to the processor time of a row."""
+    rows, pairs = max(1000, effort.rows // 5), effort.pairs * 12
+    plain, median, least, most = added(rig, rows=rows, pairs=pairs)
+    told = (
+        f"{median:.1f} µs more than {plain:.0f}; with 95% confidence {least / plain:+.1%}"
+        f" to {most / plain:+.1%}; {pairs} pairs of {rows:,} rows"
+    )
+    yield Line("CPU of checked answers", "at most 1.05 x", 1.05, 1 + median / plain, told)
+
+
 GROUPS: dict[str, Callable[[Rig, Effort], Iterator[Line]]] = {
     "cpu": cpu_per_row,
     "ports": cpu_elsewhere,
@@ -148,6 +160,7 @@ GROUPS: dict[str, Callable[[Rig, Effort], Iterator[Line]]] = {
     "memory": memory,
     "start": start_up,
     "check": check,
+    "checks": checks,
 }
 
 _Run = Callable[[Rig, int], Cost]

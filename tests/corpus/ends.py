@@ -47,6 +47,17 @@ ENDS = [
         TRUNCATED,
         {"truncated": True, **listed(None, INVALID_JSON)},
     ),
+    Case("a whole call in an answer cut off", ask(), calls(call(GOOD), reason="length"), TRUNCATED),
+    Case(
+        "a filtered call",
+        ask(),
+        calls(call(GOOD), reason="content_filter"),
+        FILTERED,
+        {"tool_calls": [GOOD_CALL]},
+    ),
+    Case("a finish reason that nobody knows", ask(), calls(call(GOOD), reason="done"), None),
+    Case("a finish reason that is no word", ask(), says("Which order?", 5), None),
+    Case("calls that are no list", ask(), says(None, tool_calls={"0": call(GOOD)}), NOT_CALLED),
     Case("words cut off with tools on offer", ask(), says("Your ord", "length"), TRUNCATED),
     Case(
         "words cut off with tools that may not be called",

@@ -12,6 +12,7 @@ from tests.corpus.forms import (
     INVALID_JSON,
     JSON,
     LABELLED,
+    LABELS,
     NOT_CALLED,
     REFUSED,
     SCHEMA,
@@ -40,6 +41,8 @@ RESPONSE: JSON = {
     "tools": [{"type": "function", "name": DATE, "parameters": DATE_SCHEMA, "strict": True}],
 }
 RESPONSE_CALL = {"type": "function_call", "call_id": "call_1", "name": DATE, "arguments": GOOD}
+SEARCH = {"type": "web_search_20250305", "name": "web_search"}
+REFUSAL = {"type": "refusal", "refusal": "No."}
 TEXT = {"type": "text", "text": "One moment."}
 
 FAMILIES = [
@@ -78,6 +81,73 @@ FAMILIES = [
         MESSAGES,
     ),
     Case("messages: refused", ANTHROPIC, message(reason="refusal"), REFUSED, None, MESSAGES),
+    Case(
+        "messages: a format",
+        {
+            **{key: ANTHROPIC[key] for key in ("model", "max_tokens", "messages")},
+            "output_config": {"format": {"type": "json_schema", "schema": LABELLED}},
+        },
+        message({"type": "text", "text": '{"label": "x"}'}, reason="end_turn"),
+        ANSWER,
+        None,
+        MESSAGES,
+    ),
+    Case(
+        "messages: parallel calls, the second at fault",
+        ANTHROPIC,
+        message(use({"order_id": "x"}), use({"order_id": 5})),
+        SCHEMA,
+        None,
+        MESSAGES,
+    ),
+    Case(
+        "messages: the endpoint's own search is no call of ours",
+        {**ANTHROPIC, "tools": [*ANTHROPIC["tools"], SEARCH]},
+        message(
+            {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {"query": "x"}},
+            {"type": "web_search_tool_result", "tool_use_id": "s1", "content": []},
+            TEXT,
+            reason="end_turn",
+        ),
+        None,
+        {},
+        MESSAGES,
+    ),
+    Case(
+        "responses: refused",
+        RESPONSE,
+        response(
+            {"type": "message", "role": "assistant", "content": [REFUSAL]},
+        ),
+        REFUSED,
+        None,
+        RESPONSES,
+    ),
+    Case(
+        "responses: an unknown tool",
+        RESPONSE,
+        response({**RESPONSE_CALL, "name": "x"}),
+        UNKNOWN,
+        None,
+        RESPONSES,
+    ),
+    Case(
+        "responses: an empty output",
+        RESPONSE,
+        response({"type": "reasoning", "summary": []}),
+        NOT_CALLED,
+        None,
+        RESPONSES,
+    ),
+    Case(
+        "completions: a label",
+        {"model": "m", "prompt": "x"},
+        {"choices": [{"index": 0, "text": " mixed", "finish_reason": "stop"}]},
+        ANSWER,
+        None,
+        "/v1/completions",
+        {"labels": LABELS},
+    ),
     Case(
         "responses: a good call",
         RESPONSE,

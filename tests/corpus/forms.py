@@ -78,7 +78,7 @@ def call(arguments: object, name: object = DATE, call_id: str = "call_1") -> JSO
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
-def choice(message: JSON, reason: str | None = "stop", index: int = 0) -> JSON:
+def choice(message: JSON, reason: object = "stop", index: int = 0) -> JSON:
     """Make one choice."""
     return {"index": index, "message": {"role": "assistant", **message}, "finish_reason": reason}
 
@@ -101,7 +101,7 @@ def calls(*made: JSON, reason: str | None = "tool_calls", content: object = None
     return chat(choice({"content": content, "tool_calls": list(made)}, reason))
 
 
-def says(content: object, reason: str | None = "stop", **fields: object) -> JSON:
+def says(content: object, reason: object = "stop", **fields: object) -> JSON:
     """Answer in words."""
     return chat(choice({"content": content, **fields}, reason))
 

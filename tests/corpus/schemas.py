@@ -57,6 +57,16 @@ EXPRESSION = {
     **typed(e={"$ref": "#/$defs/e"}),
 }
 
+ORDER = {
+    **typed(kind={"enum": ["gift", "own"]}),
+    "if": {"properties": {"kind": {"const": "gift"}}},
+    "then": {"required": ["note"]},
+}
+LIST = typed(
+    ids={"type": "array", "items": {"type": "integer"}, "minItems": 1, "uniqueItems": True}
+)
+EXTRAS = {"type": "object", "additionalProperties": {"type": "integer"}}
+
 SCHEMAS = [
     Case("missing argument", ask(), answers("{}"), SCHEMA, listed({}, SCHEMA)),
     Case("another argument", ask(), answers('{"order_id": "x", "note": "y"}'), SCHEMA),
@@ -111,6 +121,20 @@ SCHEMAS = [
     Case("a recursive union", ask(EXPRESSION), answers(expression(6, "1")), None),
     Case("a recursive union, at fault", ask(EXPRESSION), answers(expression(3, '"x"')), SCHEMA),
     Case("a recursive union, endless", ask(EXPRESSION), answers(expression(99, '"x"')), SCHEMA),
+    Case(
+        "allOf, one part at fault",
+        ask({"allOf": [{"type": "object"}, typed(x={"type": "integer"})]}),
+        answers('{"x": "1"}'),
+        SCHEMA,
+    ),
+    Case("if, then", ask(ORDER), answers('{"kind": "gift", "note": "For you"}'), None),
+    Case("if, and not then", ask(ORDER), answers('{"kind": "gift"}'), SCHEMA),
+    Case("too few items", ask(LIST), answers('{"ids": []}'), SCHEMA),
+    Case("an item twice", ask(LIST), answers('{"ids": [1, 1]}'), SCHEMA),
+    Case("an item at fault", ask(LIST), answers('{"ids": [1, "2"]}'), SCHEMA),
+    Case("an object for a list", ask(LIST), answers('{"ids": {"0": 1}}'), SCHEMA),
+    Case("more arguments of a type", ask(EXTRAS), answers('{"a": 1, "b": 2}'), None),
+    Case("more arguments, one of another type", ask(EXTRAS), answers('{"a": 1, "b": "2"}'), SCHEMA),
     Case(
         "draft 7",
         ask({**AGE, "$schema": "http://json-schema.org/draft-07/schema#"}),

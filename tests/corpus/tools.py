@@ -62,6 +62,26 @@ TOOLS = [
         calls(call("{}", "cancel_order")),
         NOT_CALLED,
     ),
+    Case(
+        "two calls under one id",
+        ask(),
+        calls(call(GOOD), call(GOOD)),
+        None,
+        {"tool_calls": [GOOD_CALL, GOOD_CALL]},
+    ),
+    Case(
+        "the same call, once without an id",
+        ask(),
+        calls({"type": "function", "function": {"name": DATE, "arguments": GOOD}}),
+        None,
+    ),
+    Case("named with words beside", ask(tool_choice=FORCED), calls(call(GOOD), content="x"), None),
+    Case(
+        "one tool at most, and none was called",
+        ask(tool_choice="auto", parallel_tool_calls=False),
+        says(" \n"),
+        NOT_CALLED,
+    ),
     Case("auto", ask(tool_choice="auto"), says("Which order?"), None),
     Case("none and called", ask(tool_choice="none"), answers(GOOD), UNKNOWN),
     Case(
