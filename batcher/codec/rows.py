@@ -6,7 +6,6 @@ A body is sent as it stands: unknown fields pass, defaults fill what it leaves o
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable, Mapping
 from hashlib import sha256
@@ -14,8 +13,9 @@ from typing import Any, Final, Protocol, Self
 
 import orjson
 
-from batcher.answers import Family, family_of, has_choices
-from batcher.checks import CLAIM_FIELDS, Checker, carried_out
+from batcher.answers import has_choices
+from batcher.checks import Checker, carried_out
+from batcher.codec.shapes import Shapes, choices_asked, max_output_tokens
 from batcher.codec.validity import StreamError, check_body
 from batcher.records import BadRow, Row, RowError
 from batcher.settings import Settings
@@ -28,16 +28,6 @@ MAX_ROW_BYTES: Final = 64 * 1024 * 1024
 
 _BIG_FLOAT: Final = re.compile(rb"\de\+\d")
 _ROUTING_KEYS: Final = frozenset({"custom_id", "method", "url"})
-_CLAIM_FIELDS: Final = frozenset(CLAIM_FIELDS)
-# What bounds an answer, by the family of the call; where two are given, nobody knows which counts.
-_BOUNDS_OF: Final = {
-    Family.CHAT: ("max_completion_tokens", "max_tokens"),
-    Family.COMPLETIONS: ("max_tokens",),
-    Family.RESPONSES: ("max_output_tokens",),
-    Family.MESSAGES: ("max_tokens",),
-}
-_OUTPUT_BOUNDS: Final = frozenset(name for names in _BOUNDS_OF.values() for name in names)
-
 # Rows that claim the same share one mapping. A job has one or a few dozen; where every row has
 # claims of its own, no more than this is held.
 _MOST_CLAIMS: Final = 64
@@ -47,6 +37,9 @@ _SEVERAL: Final = "n is above 1, and tools are carried out for one choice"
 
 # Makes a named tuple in a seventh of the time that calling its class takes: see `records`.
 _new: Final = tuple.__new__
+
+
+_Claims = tuple[Mapping[str, Any], RowError | None]
 
 
 class Renderer(Protocol):
@@ -90,7 +83,8 @@ class RowParser:
         self._votes = votes
         self._carries_out = carries_out
         self._fault = fault
-        self._claims_known: dict[bytes, tuple[Mapping[str, Any], RowError | None]] = {}
+        self._claims_known: dict[bytes, _Claims] = {}
+        self._shapes = Shapes()
 
     @classmethod
     def of(cls, settings: Settings, checker: Checker) -> Self:
@@ -133,6 +127,11 @@ class RowParser:
             if custom_id is None and given is not None:
                 return _invalid(line, None, "its id is neither a text nor a number")
             return self._row(line, raw, fields, custom_id)
+        except StreamError:
+            message = f"line {line}: stream is true, and an answer is one JSON document here"
+            return BadRow(line, custom_id, "stream_not_supported", message)
+        except ValueError as error:
+            return _invalid(line, custom_id, str(error))
         except (orjson.JSONEncodeError, RecursionError):
             # It can be read, but not written again: orjson reads deeper than it writes.
             return _invalid(line, custom_id, "nested too deeply")
@@ -140,19 +139,18 @@ class RowParser:
     def _row(
         self, line: int, raw: bytes, fields: dict[str, Any], custom_id: str | None
     ) -> Row | BadRow:
-        try:
-            path, body = self._request(fields)
-            check_body(path, body)
-        except StreamError:
-            message = f"line {line}: stream is true, and an answer is one JSON document here"
-            return BadRow(line, custom_id, "stream_not_supported", message)
-        except ValueError as error:
-            return _invalid(line, custom_id, str(error))
-        claims, why = self._claims(body)
-        if why is not None:
-            return BadRow(line, custom_id, why.code, f"line {line}: {why.message}")
+        path, body = self._request(fields)
+        shape = self._shapes.of(body)
+        claimed = _claimed(body, shape.claims) if shape.claims else None
+        known = None if claimed is None else self._claims_known.get(claimed)
+        check_body(path, body, shape.others if known else shape.rules)
+        claims = None
+        if claimed is not None:
+            claims, why = known or self._learn(claimed)
+            if why is not None:
+                return BadRow(line, custom_id, why.code, f"line {line}: {why.message}")
         sent = orjson.dumps(body)
-        choices = _choices(body) if "n" in body or "best_of" in body else 1
+        choices = choices_asked(body) if shape.many else 1
         if choices > 1 and self._carries_out and claims and carried_out(claims):
             return _invalid(line, custom_id, _SEVERAL)
         if b"+" in sent and _BIG_FLOAT.search(sent) and _has_huge_integer(raw):
@@ -167,7 +165,7 @@ class RowParser:
             body.get("model") or "",
             self._carried(fields) if self._carry else b"",
             claims,
-            _max_output_tokens(path, body, choices),
+            max_output_tokens(path, body, choices) if shape.bounded else None,
             choices,
         )
         return _new(Row, made)
@@ -190,22 +188,15 @@ class RowParser:
             body = {**body, "n": self._votes}
         return path, body
 
-    def _claims(self, body: Mapping[str, Any]) -> tuple[Mapping[str, Any] | None, RowError | None]:
-        """Take what a body claims of its answer, and why that could never be checked."""
-        claims = {
-            name: body[name] for name in body if name in _CLAIM_FIELDS and body[name] is not None
-        }
-        if not claims:
-            return None, None
-        key = orjson.dumps(claims)
-        known = self._claims_known.get(key)
-        if known is None:
-            known = (claims, None if self._fault is None else self._fault(claims))
-            if len(key) <= _MOST_CLAIMS_BYTES:
-                if len(self._claims_known) >= _MOST_CLAIMS:
-                    self._claims_known.clear()
-                self._claims_known[key] = known
-        return known
+    def _learn(self, claimed: bytes) -> _Claims:
+        """Give claims that are of the right types, and why they could never be checked."""
+        claims = orjson.loads(claimed)
+        learnt = (claims, None if self._fault is None else self._fault(claims))
+        if len(claimed) <= _MOST_CLAIMS_BYTES:
+            if len(self._claims_known) >= _MOST_CLAIMS:
+                self._claims_known.clear()
+            self._claims_known[claimed] = learnt
+        return learnt
 
     def _carried(self, fields: Mapping[str, Any]) -> bytes:
         return orjson.dumps({name: fields[name] for name in self._carry if name in fields})
@@ -223,6 +214,12 @@ def request_hash(path: str, body: Mapping[str, Any]) -> str:
 def raw_hash(raw: bytes) -> str:
     """Name a line that is no request by its bytes: 32 hex digits."""
     return sha256(b"\0%b" % raw).hexdigest()[:32]
+
+
+def _claimed(body: Mapping[str, Any], names: tuple[str, ...]) -> bytes | None:
+    """Write what a body claims of its answer as JSON; None where that is nothing."""
+    claims = {name: body[name] for name in names if body[name] is not None}
+    return orjson.dumps(claims) if claims else None
 
 
 def _invalid(line: int, custom_id: str | None, why: str) -> BadRow:
@@ -263,21 +260,3 @@ def _has_huge_integer(raw: bytes) -> bool:
 
     json.loads(raw, parse_int=note)
     return found
-
-
-def _choices(body: Mapping[str, Any]) -> int:
-    """Say for how many answers a body asks; `best_of` are made though fewer are given."""
-    asked = (body.get("n"), body.get("best_of"))
-    # A whole number may be written as 2.0.
-    return max(1, *(math.ceil(many) for many in asked if isinstance(many, int | float)))
-
-
-def _max_output_tokens(path: str, body: Mapping[str, Any], choices: int) -> int | None:
-    if body.keys().isdisjoint(_OUTPUT_BOUNDS):
-        return None
-    most = None
-    for name in _BOUNDS_OF.get(family_of(path), ()):
-        limit = body.get(name)
-        if type(limit) is int and limit >= 0:
-            most = limit if most is None else max(most, limit)
-    return None if most is None else most * choices

@@ -6,11 +6,13 @@ the documented type, or null; unknown fields pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from operator import itemgetter
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
-__all__ = ["StreamError", "check_body"]
+__all__ = ["StreamError", "TypeRule", "check_body", "type_rules"]
+
+TypeRule = tuple[str, Callable[[object], bool], str]
+"""A field, what tells whether a value has its type, and that type in words."""
 
 
 class StreamError(ValueError):
@@ -71,11 +73,19 @@ _TYPES: Final[dict[str, tuple[Callable[[object], bool], str]]] = {
 
 
 _CONTENT_TYPES: Final = frozenset({str, list, type(None)})
-_role, _content = itemgetter("role"), itemgetter("content")
 
 
-def check_body(path: str, body: Mapping[str, Any]) -> None:
-    """Raise `ValueError`, with a text that quotes no value, unless `body` can be sent to `path`."""
+def type_rules(names: Collection[str]) -> tuple[TypeRule, ...]:
+    """Give the rules for those of the fields that have a documented type."""
+    return tuple((name, *_TYPES[name]) for name in names if name in _TYPES)
+
+
+def check_body(path: str, body: Mapping[str, Any], rules: tuple[TypeRule, ...]) -> None:
+    """Raise `ValueError`, with a text that quotes no value, unless `body` can be sent to `path`.
+
+    Args:
+        rules: Those for the fields of a chat body that are not known to have their types.
+    """
     stream = body.get("stream")
     if stream is True:
         raise StreamError
@@ -90,10 +100,10 @@ def check_body(path: str, body: Mapping[str, Any]) -> None:
     if type(model) is not str or not model:
         raise ValueError("model is missing or no text" if not model else "model is not a text")
     _check_messages(body.get("messages"))
-    for name in body.keys() & _TYPES.keys():
+    for name, has_type, words in rules:
         value = body[name]
-        if value is not None and not _TYPES[name][0](value):
-            raise ValueError(f"{name} is not {_TYPES[name][1]}")
+        if value is not None and not has_type(value):
+            raise ValueError(f"{name} is not {words}")
 
 
 def _check_messages(messages: object) -> None:
@@ -111,9 +121,14 @@ def _check_messages(messages: object) -> None:
 
 
 def _are_plain(messages: list[Any]) -> bool:
-    """Whether all have a role and a content that will do, as nearly always: seen without a loop."""
+    """Whether all have a role and a content that will do, as nearly always."""
     try:
-        roles, contents = map(_role, messages), map(_content, messages)
-        return set(map(type, roles)) == {str} and set(map(type, contents)) <= _CONTENT_TYPES
+        for message in messages:
+            content = type(message["content"])
+            if type(message["role"]) is not str or (
+                content is not str and content not in _CONTENT_TYPES
+            ):
+                return False
     except (KeyError, TypeError):
         return False
+    return True
