@@ -25,6 +25,7 @@ MAX_COUNT = 10**9
 _new = tuple.__new__
 # Prompt, completion and total tokens, and nothing else.
 _PLAIN_FIELDS = 3
+_CACHE_WRITES = frozenset(("cache_write_tokens", "cache_creation_tokens"))
 _plain_counts = itemgetter("prompt_tokens", "completion_tokens", "total_tokens")
 
 
@@ -40,19 +41,21 @@ def plain_usage(usage: dict[Any, Any]) -> Usage | None:
         if len(usage) > _PLAIN_FIELDS:
             details = usage["prompt_tokens_details"]
             cached = details["cached_tokens"]
-            if "cache_write_tokens" in details or "cache_creation_tokens" in details:
+            if not _CACHE_WRITES.isdisjoint(details):
                 return None
             details = usage.get("completion_tokens_details")
             reasoning = details.get("reasoning_tokens", 0) if details else 0
-        if not (type(prompt) is type(completion) is type(total) is type(cached) is int):
-            return None
-        if total != prompt + completion or total > MAX_COUNT or type(reasoning) is not int:
-            return None
-        if not (0 <= cached <= prompt and 0 <= reasoning <= completion):
-            return None
+        if (
+            type(prompt) is type(completion) is type(total) is int
+            and type(cached) is type(reasoning) is int
+            and 0 <= cached <= prompt
+            and 0 <= reasoning <= completion
+            and prompt + completion == total <= MAX_COUNT
+        ):
+            return _new(Usage, (prompt, completion, total, cached, 0, reasoning))
     except (KeyError, TypeError, AttributeError):
-        return None
-    return _new(Usage, (prompt, completion, total, cached, 0, reasoning))
+        pass
+    return None
 
 
 def count(value: object) -> int | None:

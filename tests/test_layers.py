@@ -38,7 +38,7 @@ ENGINE = (
     {"aside", "clerk", "feed", "guess", "lounge"},
     {"task", "plan"},
     {"roster"},
-    {"alarm", "stop"},
+    {"alarm", "embed", "stop", "unison"},
 )
 ENGINE_DEPTH = {name: depth for depth, names in enumerate(ENGINE) for name in names}
 

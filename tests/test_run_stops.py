@@ -419,7 +419,7 @@ def test_a_bug(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("secret prompt")
 
-    monkeypatch.setattr("batcher.engine.settle.decide", fail)
+    monkeypatch.setattr("batcher.engine.settle.Settler.settle", fail)
     job.write(rows(1))
     ran = job.run()
     assert ran.code == 1

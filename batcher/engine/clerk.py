@@ -8,12 +8,10 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Final
 
-import orjson
-
 from batcher.amounts import NO_AMOUNT, NOTHING_SPENT, Amount, Spend, Usage
-from batcher.answers import NOT_JSON
 from batcher.budget import Bound, Bounds, Unbounded
-from batcher.codec import encode_attempt, encode_result
+from batcher.codec import encode_attempt, encode_result, encode_success
+from batcher.engine.embed import json_text, request_id_of
 from batcher.engine.roster import Member
 from batcher.engine.task import Task
 from batcher.journal import Keeper
@@ -25,14 +23,6 @@ from batcher.spend import spend_text
 __all__ = ["Clerk", "Pricer", "timestamp"]
 
 Pricer = Callable[[str, Usage, float], Decimal | None]
-
-# Names under which endpoints send the id of a request.
-_REQUEST_ID = ("x-request-id", "request-id", "x-oneapi-request-id", "apim-request-id")
-
-
-# Python's own reader gives up at about 990 levels, orjson at 1,024.
-_MOST_NESTED: Final = 500
-_ORJSON_NESTED: Final = 1024
 
 # Makes a named tuple in a seventh of the time that calling its class takes: see `records`.
 _new: Final = tuple.__new__
@@ -65,6 +55,7 @@ class Clerk:
         self._journal = journal
         self._state = journal.state
         self._ledger = journal.state.ledger
+        self._flags = journal.state.index.flags
         self._endpoint = endpoint
         self._price = price
         self._bounds = bounds
@@ -131,8 +122,8 @@ class Clerk:
         """
         status, request_id, body = None, "", b""
         if isinstance(outcome, Reply):
-            status, request_id = outcome.status, _request_id(outcome)
-            body = _json_text(outcome.body, answer)
+            status, request_id = outcome.status, request_id_of(outcome)
+            body = json_text(outcome.body, answer)
         refused = status is not None and status not in SUCCESSES
         result = self._result(
             task,
@@ -146,6 +137,36 @@ class Clerk:
             extra=extra if code else _joined(extra, _thrown_away(task)),
         )
         self._write(task.member, result, task.last_spend)
+
+    def succeed(self, task: Task, reply: Reply, usage: Usage, extra: bytes) -> None:
+        """Write the result of a row whose first attempt brought an answer: `finish`, in less time.
+
+        Args:
+            reply: Its body is JSON, and not nested too deeply.
+            usage: What it used.
+            extra: What its check found.
+        """
+        row, member = task.row, task.member
+        now = time.time()
+        cost = self._price(row.model, usage, now)
+        self._serial = serial = self._serial + 1
+        line = encode_success(
+            row,
+            reply,
+            usage,
+            cost,
+            serial=f"{self.run}{serial:08x}",
+            unnamed=member.unnamed,
+            endpoint=self._endpoint,
+            prices=self._prices,
+            request_id=request_id_of(reply),
+            finished_at=self._stamp_text if int(now * 1000) == self._stamp else self._now(),
+            extra=extra,
+        )
+        entry = member.entry
+        self._journal.append(line, entry, row.line, terminal=True)
+        self._ledger.add_success(row.model, usage, cost)
+        self._flags[entry] |= DONE
 
     def refuse(self, member: Member) -> None:
         """Write the error result of a row that can't be sent."""
@@ -263,31 +284,3 @@ def timestamp(unix_s: float) -> str:
     """Write a moment as RFC 3339 in UTC with milliseconds."""
     whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(int(unix_s)))
     return f"{whole}.{int(unix_s % 1 * 1000):03d}Z"
-
-
-def _request_id(reply: Reply) -> str:
-    headers = reply.headers
-    for name in _REQUEST_ID:
-        if (value := headers.get(name)) is not None:
-            # Bytes that are no UTF-8 come as lone surrogates, which JSON can't hold.
-            return value if value.isascii() else value.encode("utf-8", "replace").decode()
-    return ""
-
-
-def _json_text(body: bytes, answer: object) -> bytes:
-    """Give a body as it came; one that is no JSON as a JSON text that holds it."""
-    if answer is not NOT_JSON and not _is_too_deep(body):
-        return body
-    return orjson.dumps(body.decode("utf-8", "replace"))
-
-
-def _is_too_deep(body: bytes) -> bool:
-    """Whether a body is nested more deeply than a result's readers could read its line."""
-    if body.count(b"[") + body.count(b"{") <= _MOST_NESTED:
-        return False
-    rest = _ORJSON_NESTED - _MOST_NESTED
-    try:
-        orjson.loads(b"%b%b%b" % (b"[" * rest, body, b"]" * rest))
-    except orjson.JSONDecodeError:
-        return True
-    return False

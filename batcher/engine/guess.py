@@ -26,8 +26,5 @@ class Guess:
         self.per_byte = _TOKENS_PER_BYTE
 
     def learn(self, task: Task) -> None:
-        """Let the tokens that a row used correct what the next ones are expected to use."""
-        spend = task.spend
-        if spend is not None and spend.attempts == 1 and spend.usage.total_tokens:
-            seen = spend.usage.total_tokens / len(task.body)
-            self.per_byte += (seen - self.per_byte) * _LEARNING
+        """Let what a row used, which must be known, correct what the next are expected to use."""
+        self.per_byte += (task.used / len(task.body) - self.per_byte) * _LEARNING

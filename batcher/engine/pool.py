@@ -27,7 +27,7 @@ from batcher.engine.lounge import Lounge
 from batcher.engine.purse import Purse
 from batcher.engine.settle import Settler
 from batcher.engine.stop import StopSwitch
-from batcher.engine.task import Task
+from batcher.engine.task import Task, permit_of
 from batcher.engine.turns import Carrier, Work
 from batcher.errors import StorageError
 from batcher.governor import Governor, Outcome, Permit
@@ -153,21 +153,22 @@ class Pool:
         processor has to learn anew. An answer is in flight until then, so that the pool can't be
         over before.
         """
-        answered = self._answered
+        answered, settle = self._answered, self._settler.settle
+        now_s = time.monotonic()
         while answered:
             task, outcome = answered.popleft()
             self.in_flight -= 1
             self._asking += 1
-            wait_s = self._settler.settle(task, outcome)
-            if isinstance(wait_s, Work):
-                self._carry_out(task, wait_s)
-            elif wait_s is not None:
-                self._wait(task, wait_s)
-            else:
-                if not isinstance(outcome, Failure):
+            wait_s = settle(task, outcome, now_s)
+            if wait_s is None:
+                if task.used:
                     self._guess.learn(task)
                 if self._purse is not None:
                     self._purse.end(task)
+            elif isinstance(wait_s, Work):
+                self._carry_out(task, wait_s)
+            else:
+                self._wait(task, wait_s)
 
     async def _leased(self, task: Task) -> bool:
         """Wait until the journal tells of what a row may cost; false where it is not to leave."""
@@ -180,7 +181,7 @@ class Pool:
     def _give_back(self, task: Task) -> None:
         """Undo what was taken for a row that did not leave."""
         self.in_flight -= 1
-        task.lane.settle(_permit(task), Outcome.VOID, time.monotonic())
+        task.lane.settle(permit_of(task), Outcome.VOID, time.monotonic())
         if self._purse is not None:
             self._purse.settle(task, NOTHING_SPENT)
 
@@ -307,8 +308,3 @@ class Pool:
         task.tokens = len(task.body) * self._guess.per_byte
         self._lounge.retry(task, now_s + wait_s)
         self._lounge.note_outage(self._governor.outage_since(now_s))
-
-
-def _permit(task: Task) -> Permit:
-    assert task.permit is not None
-    return task.permit

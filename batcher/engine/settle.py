@@ -13,14 +13,16 @@ from typing import Any, Final
 
 import orjson
 
-from batcher.answers import NOT_JSON, Family, family_of, read_usage
+from batcher.answers import NOT_JSON, Family, family_of, plain_usage_of, read_usage
 from batcher.checks import Checker
 from batcher.engine.clerk import Clerk
+from batcher.engine.embed import is_too_deep
 from batcher.engine.purse import Purse
 from batcher.engine.stop import StopSwitch
-from batcher.engine.task import Task
+from batcher.engine.task import Task, permit_of
 from batcher.engine.turns import Turns, Work
-from batcher.governor import Governor, Outcome, Permit
+from batcher.engine.unison import Unison
+from batcher.governor import Governor, Outcome
 from batcher.records import Failure, FailureKind, Reply, StopReason
 from batcher.retry import Accept, Cause, Retry, RetryPolicy, Stop, charge, decide
 from batcher.retry import Final as Failed
@@ -31,14 +33,11 @@ __all__ = ["Settler"]
 # Rate limit headers are read at most so often: they change little between two answers.
 _LEARN_EVERY_S: Final = 0.05
 
-# The contract: when the first results of a run are all the same refusal, the run stops.
-_SAME_REFUSALS: Final = 50
-
 # A stale connection is resent at once; a row that finds one every time fails by itself.
 _MOST_STALE: Final = 5
 
 # Looking a member up in its Enum costs as much as a comparison.
-_OK: Final = Outcome.OK
+_OK, _CHAT, _OK_STATUS = Outcome.OK, Family.CHAT, HTTPStatus.OK.value
 
 _OUTCOMES: Final = {
     Cause.OWN: Outcome.ERROR,
@@ -79,26 +78,61 @@ class Settler:
         self._switch = switch
         self._checker = checker
         self.turns = turns
+        # A budget wants to hear of every answer, and turns may go on from it.
+        self._brief = turns is None and purse is None
         self._learn_at_s = 0.0
         self._reached = False
-        # The refusal that every result so far has been, and how often; None once one was not.
-        self._refusal: tuple[str, int] | None = ("", 0)
+        self._unison = Unison()
 
-    def settle(self, task: Task, outcome: Reply | Failure) -> float | Work | None:
+    def settle(self, task: Task, outcome: Reply | Failure, now_s: float) -> float | Work | None:
         """Settle an attempt.
+
+        Args:
+            task: Its row.
+            outcome: What came back.
+            now_s: Monotonic seconds.
 
         Returns:
             Seconds until the row is to be tried again; the tool calls that are to be carried out
             first; None when it has its result, or none in this run.
         """
-        now_s = time.monotonic()
         answer: Any = NOT_JSON
         if isinstance(outcome, Reply):
             self._reached = True
             try:
-                answer = orjson.loads(outcome.body)
+                answer = orjson.loads(outcome[2])
             except orjson.JSONDecodeError:
                 answer = NOT_JSON
+            if self._brief and self._is_usual(task, outcome, answer, now_s):
+                return None
+        return self._settle_any(task, outcome, answer, now_s)
+
+    def _is_usual(self, task: Task, reply: Reply, answer: Any, now_s: float) -> bool:
+        """Settle what nearly every answer is: its row's first, whole, in the shape asked for.
+
+        Whatever is not so is left as it is, for `_settle_any`, which would do the same with what is
+        settled here.
+        """
+        row = task.row
+        if reply[0] != _OK_STATUS or task.spend is not None or family_of(row.path) is not _CHAT:
+            return False
+        usage = plain_usage_of(answer)
+        if usage is None:
+            return False
+        extra = b"" if self._checker is None else self._checker.glance(row.claims, answer)
+        if extra is None or is_too_deep(reply[2]):
+            return False
+        task.used = used = usage[2]
+        task.lane.succeeded(permit_of(task), now_s, used)
+        if now_s >= self._learn_at_s:
+            self._learn_rates(task, reply, now_s)
+        self._unison.broken = True
+        self._clerk.succeed(task, reply, usage, extra)
+        return True
+
+    def _settle_any(
+        self, task: Task, outcome: Reply | Failure, answer: Any, now_s: float
+    ) -> float | Work | None:
         family = family_of(task.row.path)
         verdict = decide(
             self._policy,
@@ -112,7 +146,7 @@ class Settler:
         usage = verdict.usage if isinstance(verdict, Accept) else read_usage(answer, family)
         tokens = usage.total_tokens if usage else None
         if isinstance(verdict, Accept):
-            task.lane.settle(_permit(task), _OK, now_s, tokens=tokens)
+            task.lane.settle(permit_of(task), _OK, now_s, tokens=tokens)
         else:
             self._tell_failure(task, outcome, verdict, now_s, tokens)
         if now_s >= self._learn_at_s and isinstance(outcome, Reply):
@@ -122,7 +156,7 @@ class Settler:
         if self._purse is not None:
             self._purse.settle(task, spend)
         if isinstance(verdict, Accept):
-            self._refusal = None
+            self._unison.broken = True
             return self._accept(task, outcome, answer, family)
         return self._not_accepted(task, outcome, answer, verdict, now_s)
 
@@ -228,7 +262,7 @@ class Settler:
     ) -> None:
         kind = _outcome(outcome, verdict)
         task.lane.settle(
-            _permit(task),
+            permit_of(task),
             kind,
             now_s,
             tokens=tokens,
@@ -242,20 +276,12 @@ class Settler:
 
     def _learn_rates(self, task: Task, reply: Reply, now_s: float) -> None:
         self._learn_at_s = now_s + _LEARN_EVERY_S
-        task.lane.learn(rate_headers(reply.headers), _permit(task).sent_s, now_s)
+        task.lane.learn(rate_headers(reply.headers), permit_of(task).sent_s, now_s)
 
     def _note_refusal(self, outcome: Reply | Failure, code: str) -> None:
-        if self._refusal is None:
-            return
         word = f"HTTP {outcome.status} ({code})" if isinstance(outcome, Reply) else ""
-        known, count = self._refusal
-        if not word or (count and word != known):
-            self._refusal = None
-            return
-        self._refusal = (word, count + 1)
-        if count + 1 == _SAME_REFUSALS:
-            message = f"the first {_SAME_REFUSALS} results are all the same refusal: {word}"
-            self._switch.throw(StopReason.REFUSED, message)
+        if (why := self._unison.hear(word)) is not None:
+            self._switch.throw(StopReason.REFUSED, why)
 
 
 def _is_untrusted(outcome: Reply | Failure) -> bool:
@@ -264,11 +290,6 @@ def _is_untrusted(outcome: Reply | Failure) -> bool:
 
 def _was_ended(outcome: Reply | Failure) -> bool:
     return isinstance(outcome, Failure) and outcome.kind is FailureKind.CANCELLED
-
-
-def _permit(task: Task) -> Permit:
-    assert task.permit is not None
-    return task.permit
 
 
 def _outcome(outcome: Reply | Failure, verdict: Retry | Failed | Stop) -> Outcome:

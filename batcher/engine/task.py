@@ -9,7 +9,7 @@ from batcher.governor import Lane, Permit
 from batcher.records import Row
 from batcher.turns import Talk
 
-__all__ = ["Task"]
+__all__ = ["Task", "permit_of"]
 
 
 class Task:
@@ -28,6 +28,7 @@ class Task:
         talk: What was said after its request; None while that is nothing.
         thrown_away: What of `spend` bought answers that nobody has.
         throttled_since_s: When it was first refused for rate without an answer since.
+        used: Tokens that its only attempt took, once that is known; else 0.
     """
 
     __slots__ = (
@@ -47,6 +48,7 @@ class Task:
         "throttled_since_s",
         "thrown_away",
         "tokens",
+        "used",
         "weighed",
     )
 
@@ -64,6 +66,7 @@ class Task:
         self.charged = 0
         self.fresh = True
         self.stale = 0
+        self.used = 0
         self.outages_s: tuple[float, ...] = ()
         self.throttled_since_s: float | None = None
         self.talk: Talk | None = None
@@ -72,7 +75,8 @@ class Task:
     def add_spend(self, spend: Spend) -> None:
         """Add what an attempt cost."""
         self.last_spend = spend
-        self.spend = spend if self.spend is None else self.spend.plus(spend)
+        self.spend = so_far = spend if self.spend is None else self.spend.plus(spend)
+        self.used = spend.usage.total_tokens if so_far.attempts == 1 else 0
 
     def throw_away(self) -> None:
         """Note that the last attempt's answer, if one came, is not used."""
@@ -93,3 +97,9 @@ class Task:
         kept = tuple(at_s for at_s in self.outages_s if at_s < since_s)
         self.charged -= len(self.outages_s) - len(kept)
         self.outages_s = kept
+
+
+def permit_of(task: Task) -> Permit:
+    """Give the permit of an attempt under way."""
+    assert task.permit is not None
+    return task.permit

@@ -127,30 +127,35 @@ class Lane:
             row: The row's number: an outage takes several rows.
             connection_refused: For `Outcome.OUTAGE`: nobody listens, which one row can tell.
         """
+        if outcome is _OK:
+            self.succeeded(permit, now_s, tokens)
+            return
         gov = self._gov
         gov.in_flight -= 1
         self.in_flight -= 1
-        if outcome is _OK:
-            self._ok += 1
-            if gov.troubled:
-                gov.answered(permit, now_s, good=True)
-            window = self.window
-            window.settled(
-                permit.seq, now_s - permit.sent_s, now_s, self.in_flight, self._seq, good=True
-            )
-            pacer = self._pacer
-            if window.moved:
-                pacer.repace(now_s)
-            if now_s >= pacer.roll_due_s:
-                pacer.roll(now_s, ok=self._ok, sent=self._seq)
-        elif outcome is Outcome.VOID:
+        if outcome is Outcome.VOID:
             tokens = 0.0
         else:
             self._failed(permit, outcome, now_s, wait_s, row, connection_refused=connection_refused)
         if tokens is not None and (gov.tokens is not None or self._pacer.active):
-            self._pacer.used(permit.tokens, tokens, now_s)
-            if gov.tokens is not None:
-                gov.tokens.give(permit.tokens - tokens, now_s)
+            self._put_right(permit, tokens, now_s)
+
+    def succeeded(self, permit: Permit, now_s: float, tokens: float | None) -> None:
+        """Take back a permit whose request succeeded: `settle` with `Outcome.OK`."""
+        gov, window, pacer = self._gov, self.window, self._pacer
+        sent_s, _, seq, _ = permit
+        gov.in_flight -= 1
+        self.in_flight = in_flight = self.in_flight - 1
+        self._ok += 1
+        if gov.troubled:
+            gov.answered(permit, now_s, good=True)
+        window.settled(seq, now_s - sent_s, now_s, in_flight, self._seq, good=True)
+        if window.moved:
+            pacer.repace(now_s)
+        if now_s >= pacer.roll_due_s:
+            pacer.roll(now_s, ok=self._ok, sent=self._seq)
+        if (pacer.active or gov.tokens is not None) and tokens is not None:
+            self._put_right(permit, tokens, now_s)
 
     def learn(self, headers: RateHeaders, sent_s: float, now_s: float) -> None:
         """Take in the rate headers of the answer to a request sent at `sent_s`."""
@@ -174,6 +179,12 @@ class Lane:
     def rate_note(self) -> str:
         """Say which rate holds, in a few words."""
         return self._pacer.note()
+
+    def _put_right(self, permit: Permit, tokens: float, now_s: float) -> None:
+        """Put right what was reserved by what was used."""
+        self._pacer.used(permit.tokens, tokens, now_s)
+        if self._gov.tokens is not None:
+            self._gov.tokens.give(permit.tokens - tokens, now_s)
 
     def _held(self, by: Hold, wait_s: float, now_s: float) -> float:
         self._blocked_by = by

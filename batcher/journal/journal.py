@@ -20,20 +20,9 @@ import anyio.to_thread
 import orjson
 
 from batcher.errors import StorageError, UsageError
-from batcher.journal.files import (
-    Paths,
-    reason,
-    storage_errors,
-    sync_folder,
-)
+from batcher.journal.files import Paths, reason, storage_errors, sync_folder
 from batcher.journal.keeper import Pledge
-from batcher.journal.lines import (
-    RETRY_MARK,
-    Lease,
-    RunNote,
-    encode_lease,
-    encode_run_note,
-)
+from batcher.journal.lines import RETRY_MARK, Lease, RunNote, encode_lease, encode_run_note
 from batcher.journal.publish import publish_anew, publish_as_it_is
 from batcher.journal.reserve import Reserve
 from batcher.journal.scan import whole_line
@@ -97,8 +86,9 @@ class Journal:
         self._reserve = Reserve(reserve_bytes)
         self._waiting: list[bytes] = []
         self._tape = Tape(syncs=durability == "fsync")
-        # The journal's length with what waits.
+        # The journal's length with what waits, and how long it may grow before `_look` is due.
         self._size = 0
+        self._unseen_until: float = -1
         self._wanted = anyio.Event()
         # How much of the journal is on the disk for good, and word of each commit.
         self._safe = 0
@@ -198,6 +188,7 @@ class Journal:
         pledged = None if pledge is None else pledge.writing()
         taken = b"".join(self._waiting)
         self._waiting.clear()
+        self._unseen_until = -1
         before, size = self._tape.written, self._size
         try:
             with anyio.CancelScope(shield=True):
@@ -279,14 +270,20 @@ class Journal:
 
     def _queue(self, line: bytes) -> None:
         self._waiting.append(line)
-        self._size += len(line)
+        self._size = size = self._size + len(line)
+        if size > self._unseen_until:
+            self._look()
+
+    def _look(self) -> None:
+        """Have what is queued written in time, and room kept for it; say when to look again."""
         # At once rather than with the next commit: a fast endpoint fills the room within a moment.
         if self._size > self._reserve.enough_until:
             self._keep_room()
-        if len(self._waiting) == 1:
-            self._wanted.set()
-        if self._size - self._tape.written > _GATHER_BYTES:
+        self._wanted.set()
+        hurry_from = self._tape.written + _GATHER_BYTES
+        if self._size > hurry_from:
             self._hurried.set()
+        self._unseen_until = min(self._reserve.enough_until, hurry_from)
 
     def _rename(self, totals: bytes) -> None:
         publish_as_it_is(self._tape, self._reserve, self._paths, totals)

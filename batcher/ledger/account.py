@@ -5,8 +5,9 @@ They are plain integers, because a fold runs for every row.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Context, Decimal
+from functools import reduce
 from typing import Any
 
 from batcher.amounts import NO_AMOUNT, Spend, Usage
@@ -71,6 +72,17 @@ class Account:
         if uncertain is not NO_AMOUNT:
             post = self.uncertain.plus if sign > 0 else self.uncertain.minus
             self.uncertain = post(uncertain)
+
+    def post_successes(self, each: Sequence[tuple[Usage, Decimal | None]]) -> None:
+        """Count successes of one attempt each, by what they used and cost."""
+        usages, prices = zip(*each, strict=True)
+        usage = Usage(*map(sum, zip(*usages, strict=True)))
+        costs = [cost for cost in prices if cost is not None]
+        self.completed += len(each)
+        self.post(Spend(len(each), 0, usage), 1)
+        self.with_cost += len(costs)
+        self.unpriced += len(each) - len(costs)
+        self.cost = reduce(_EXACT.add, costs, self.cost)
 
     def absorb(self, other: Account) -> None:
         """Add another account's counters to this one's."""

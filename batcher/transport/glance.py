@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Final, NamedTuple
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
 __all__ = ["Answer", "Headers", "at_a_glance"]
 
@@ -62,17 +63,19 @@ class Headers(Mapping[str, str]):
         self._head = head
         self._lower = lower
 
+    def get(self, name: str, default: Any = None) -> Any:
+        """See `Mapping`; most that is asked for is not there."""
+        at = self._lower.find(_begin_of(name))
+        return default if at < 0 else self._value_at(at)
+
     def __getitem__(self, name: str) -> str:
-        lower = self._lower
-        wanted = b"\n%b:" % name.lower().encode()
-        at = lower.find(wanted)
+        at = self._lower.find(_begin_of(name))
         if at < 0:
             raise KeyError(name)
-        raw = self._head[at + len(wanted) : lower.index(b"\r", at)]
-        return raw.strip(b" \t").decode("utf-8", "surrogateescape")
+        return self._value_at(at)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and b"\n%b:" % name.lower().encode() in self._lower
+        return isinstance(name, str) and _begin_of(name) in self._lower
 
     def __iter__(self) -> Iterator[str]:
         lines = self._head.split(b"\r\n")[1:-2]
@@ -80,6 +83,15 @@ class Headers(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(list(iter(self)))
+
+    def _value_at(self, at: int) -> str:
+        raw = self._head[at : self._lower.index(b"\r", at)].partition(b":")[2]
+        return raw.strip(b" \t").decode("utf-8", "surrogateescape")
+
+
+@lru_cache(maxsize=256)  # nobody asks for more than a few dozen
+def _begin_of(name: str) -> bytes:
+    return b"\n%b:" % name.lower().encode()
 
 
 def at_a_glance(data: bytes, max_bytes: int) -> Answer | None:

@@ -1,0 +1,51 @@
+"""What of an answer goes into its row's line: its text as it came, and the id that it has there."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import orjson
+
+from batcher.answers import NOT_JSON
+from batcher.records import Reply
+
+__all__ = ["is_too_deep", "json_text", "request_id_of"]
+
+# Python's own reader gives up at about 990 levels, orjson at 1,024.
+_MOST_NESTED: Final = 500
+_ORJSON_NESTED: Final = 1024
+
+
+def request_id_of(reply: Reply) -> str:
+    """Find the endpoint's id of a request, under any of its names; empty where it has none."""
+    get = reply.headers.get
+    found = get("x-request-id")
+    if found is None:
+        found = get("request-id")
+    if found is None:
+        found = get("x-oneapi-request-id")
+    if found is None:
+        found = get("apim-request-id")
+    if not found:
+        return ""
+    # Bytes that are no UTF-8 come as lone surrogates, which JSON can't hold.
+    return found if found.isascii() else found.encode("utf-8", "replace").decode()
+
+
+def json_text(body: bytes, answer: object) -> bytes:
+    """Give a body as it came; one that is no JSON as a JSON text that holds it."""
+    if answer is not NOT_JSON and not is_too_deep(body):
+        return body
+    return orjson.dumps(body.decode("utf-8", "replace"))
+
+
+def is_too_deep(body: bytes) -> bool:
+    """Whether a body is nested more deeply than a result's readers could read its line."""
+    if body.count(b"[") + body.count(b"{") <= _MOST_NESTED:
+        return False
+    rest = _ORJSON_NESTED - _MOST_NESTED
+    try:
+        orjson.loads(b"%b%b%b" % (b"[" * rest, body, b"]" * rest))
+    except orjson.JSONDecodeError:
+        return True
+    return False
