@@ -32,7 +32,7 @@ class _Form(click.Choice[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if value == "failed":
-            self.fail("failed rows are asked for by --failed, in any form or none", param, ctx)
+            self.fail("failed rows are asked for by --failed, alone or with --to csv", param, ctx)
         return super().convert(value, param, ctx)
 
 

@@ -66,6 +66,13 @@ def resolve(
         job_file=job_file,
         arguments=arguments,
     )
+    settings = Settings(**_settled(given, around, sending=sending))
+    _check_together(settings)
+    return settings
+
+
+def _settled(given: Mapping[str, Given], around: Surroundings, *, sending: bool) -> dict[str, Any]:
+    """Give every field that is said, or that follows from what is said."""
     settled = {
         option.settings_field: given[option.name].value
         for option in OPTIONS
@@ -85,9 +92,7 @@ def resolve(
         settled["prices"] = str(given["prices"].value)
     if "deadline" in given:
         settled["deadline_unix"] = deadline_unix(given["deadline"].value, around.now)
-    settings = Settings(**settled)
-    _check_together(settings)
-    return settings
+    return settled
 
 
 def _files(given: Mapping[str, Given], *, sending: bool) -> dict[str, Any]:

@@ -139,7 +139,8 @@ def latency(sketch: Sketch) -> Figure:
     bars = sketch.histogram(_BARS)
     low, high = math.log10(bars[0][0]), math.log10(bars[-1][1])
     width = 100 / len(bars)
-    plot = Plot(max(number for _, _, number in bars), short)
+    # Room above the bars, where the quantiles are written.
+    plot = Plot(max(number for _, _, number in bars) * 1.25, short)
     for place, (begin, end, number) in enumerate(bars):
         if number:
             plot.bar(place * width, width, 0, number, "s0")
@@ -160,9 +161,9 @@ def ranking(
     value: Callable[[Cell], Decimal | int],
     words: Callable[[Decimal | int], str],
     *,
-    style: str,
+    style: str = "",
 ) -> Figure:
-    """Bars of the largest, each with its share of all."""
+    """Bars of the largest, each with its share; without a style, in the colours of `spend`."""
     found = sorted(
         ((value(cell), name) for name, cell in cells), key=lambda each: (-each[0], each[1])
     )
@@ -172,14 +173,17 @@ def ranking(
     if rest:
         bars.append((_REST, rest))
     most = max((each for _, each in bars), default=1)
-    lines = "".join(
-        f'<li><span class="name">{escape(visible(name))}</span>'
-        f'<span class="value">{escape(words(each))} <small>{_part(each, whole)}</small></span>'
-        f'<span class="track"><span class="{style}" style="width:{float(each / most) * 100:.2f}%">'
-        "</span></span></li>"
-        for name, each in bars
-    )
-    return Figure(title, f'<ol class="ranking">{lines}</ol>')
+    lines = []
+    for place, (name, each) in enumerate(bars):
+        colour = style or f"s{min(place, _MOST_MODELS)}"
+        width = float(each / most) * 100
+        lines.append(
+            f'<li><span class="name">{escape(visible(name))}</span>'
+            f'<span class="value">{escape(words(each))} <small>{_part(each, whole)}</small></span>'
+            f'<span class="track"><span class="{colour}" style="width:{width:.2f}%">'
+            "</span></span></li>"
+        )
+    return Figure(title, f'<ol class="ranking">{"".join(lines)}</ol>')
 
 
 def _models(axis: Axis) -> list[str]:

@@ -137,8 +137,8 @@ def _charts(report: Report) -> Iterator[Figure]:
             yield charts.spend(axis)
             yield charts.cumulative(axis, report.budget_usd)
             yield charts.ranking("Spend by model", "model", _ranked(report, "model"),
-                                 lambda cell: cell.spend.cost_usd or Decimal(0), money_of,
-                                 style="s0")  # fmt: skip
+                                 lambda cell: cell.spend.cost_usd or Decimal(0),
+                                 money_of)  # fmt: skip
         yield charts.results(axis)
         if whole.latencies:
             yield charts.latency(whole.latencies)
