@@ -20,6 +20,7 @@ model: a bound that was wrong is wrong once.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -48,7 +49,6 @@ _UNSEEN: Final = 1_000_000
 # Model names come from the rows: what is remembered of them is bounded.
 _MOST_MODELS: Final = 4096
 
-_TYPE: Final = b'"type":"'
 _IMAGES: Final = frozenset({b"image_url", b"input_image", b"image"})
 # Types of parts, messages, tools, formats and JSON schemas that are wholly in the body. A sound is
 # in it as well, with more bytes than tokens.
@@ -59,15 +59,25 @@ _IN_BODY: Final = frozenset(
     b"auto none any enabled disabled adaptive ephemeral base64 url "
     b"object string number integer boolean array null".split()
 )
-# Keys that bring in what is not in the body.
-_FROM_ELSEWHERE: Final = (
-    b'"web_search_options":',
-    b'"previous_response_id":"',
-    b'"conversation":',
-    b'"plugins":',
-    b'"prompt":{',
-    b'"file_id":',
+# What a bound depends on, looked for in one pass: types; tools; what was predicted and is billed
+# as part of the answer where it is not used; keys that bring in what is not in the body.
+_MARKS: Final = re.compile(
+    rb'"(?:type":"(?P<kind>[^"]*)|(?P<tools>tools":)|(?P<prediction>prediction":\{)'
+    rb'|web_search_options":|previous_response_id":"|conversation":|plugins":|prompt":\{'
+    rb'|file_id":)'
 )
+
+
+class _Parts(NamedTuple):
+    """What of a request is not measured by its text."""
+
+    tools: bool = False
+    prediction: bool = False
+    images: int = 0
+    elsewhere: bool = False
+
+
+_PLAIN: Final = _Parts()
 
 
 class Bound(NamedTuple):
@@ -110,10 +120,11 @@ class Bounds:
 
     def most(self, row: Row, body: bytes, now_unix: float) -> Bound | Unbounded:
         """Bound what an attempt can cost that sends `body` for a row now."""
-        prompt = self._prompt_tokens(row, body)
+        parts = _parts(body)
+        prompt = self._prompt_tokens(row, body, parts)
         if prompt is None:
             return _NO_CONTEXT
-        answer = self._answer_tokens(row, body)
+        answer = self._answer_tokens(row, body, parts)
         if answer is None:
             return _NO_LIMIT
         if row.model in self._beyond:
@@ -147,26 +158,16 @@ class Bounds:
         prompt += max(0, usage.prompt_tokens - said.prompt)
         self._beyond[model] = (prompt, answer + max(0, answered - said.answer))
 
-    def _prompt_tokens(self, row: Row, body: bytes) -> int | None:
-        tokens = len(body)
-        tokens += _HIDDEN_TOKENS_WITH_TOOLS if b'"tools":' in body else _HIDDEN_TOKENS
-        images = 0
-        if _TYPE in body:
-            for part in body.split(_TYPE)[1:]:
-                kind = part[: part.find(b'"')]
-                if kind in _IMAGES:
-                    images += 1
-                elif kind not in _IN_BODY:
-                    return self._context(row.model)
-        for key in _FROM_ELSEWHERE:
-            if key in body:
-                return self._context(row.model)
-        if images:
+    def _prompt_tokens(self, row: Row, body: bytes, parts: _Parts) -> int | None:
+        if parts.elsewhere:
+            return self._context(row.model)
+        tokens = len(body) + (_HIDDEN_TOKENS_WITH_TOOLS if parts.tools else _HIDDEN_TOKENS)
+        if parts.images:
             name, dear = _DEAREST_IMAGES
-            tokens += images * (dear if name in row.model else _IMAGE_TOKENS)
+            tokens += parts.images * (dear if name in row.model else _IMAGE_TOKENS)
         return tokens
 
-    def _answer_tokens(self, row: Row, body: bytes) -> int | None:
+    def _answer_tokens(self, row: Row, body: bytes, parts: _Parts) -> int | None:
         if family_of(row.path) is Family.EMBEDDINGS:
             return 0
         most = row.max_output_tokens
@@ -178,5 +179,21 @@ class Bounds:
             if each is None:
                 return None
             most = each * row.choices
-        # What was predicted and not used is billed as part of the answer.
-        return most + len(body) if b'"prediction":{' in body else most
+        return most + len(body) if parts.prediction else most
+
+
+def _parts(body: bytes) -> _Parts:
+    parts = _PLAIN
+    for mark in _MARKS.finditer(body):
+        name = mark.lastgroup
+        if name == "tools":
+            parts = parts._replace(tools=True)
+        elif name == "prediction":
+            parts = parts._replace(prediction=True)
+        elif name == "kind" and (kind := mark[1]) in _IN_BODY:
+            continue
+        elif name == "kind" and kind in _IMAGES:
+            parts = parts._replace(images=parts.images + 1)
+        else:
+            parts = parts._replace(elsewhere=True)
+    return parts
