@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tests.bench.rig import Rig
 
-__all__ = ["Added", "added"]
+__all__ = ["Added", "added", "instructions"]
 
 _WAYS = ("--check-answers", "--no-check-answers")
 
@@ -47,6 +47,13 @@ def added(rig: Rig, *, rows: int, pairs: int) -> Added:
         differences.append((took[_WAYS[0]] - took[_WAYS[1]]) / rows * 1e6)
     least, most = _interval(differences)
     return Added(statistics.median(without), statistics.median(differences), least, most)
+
+
+def instructions(rig: Rig, *, rows: int) -> tuple[float, float]:
+    """Count the instructions of a row, start-up taken off: all else, and those of checks."""
+    few = rows // 4
+    less, more = rig.instructions(few), rig.instructions(rows)
+    return (more[0] - less[0]) / (rows - few), (more[1] - less[1]) / (rows - few)
 
 
 def _cpu_s(rig: Rig, way: str, rows: int) -> float:

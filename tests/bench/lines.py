@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import orjson
 
-from tests.bench.checks import added
+from tests.bench.checks import added, instructions
 from tests.bench.rig import Cost, Rig
 
 __all__ = ["GROUPS", "Effort", "Line"]
@@ -151,6 +151,10 @@ def checks(rig: Rig, effort: Effort) -> Iterator[Line]:
         f" to {most / plain:+.1%}; {pairs} pairs of {rows:,} rows"
     )
     yield Line("CPU of checked answers", "at most 1.05 x", 1.05, 1 + median / plain, told)
+    other, own = instructions(rig, rows=max(400, effort.rows // 10))
+    told = f"{own:,.0f} of checks, {other:,.0f} of all else; what C code takes is not among them"
+    what = "instructions of bytecode of checked answers, for scale"
+    yield Line(what, "", 1.05, 1 + own / other, told)
 
 
 GROUPS: dict[str, Callable[[Rig, Effort], Iterator[Line]]] = {

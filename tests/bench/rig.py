@@ -140,6 +140,23 @@ class Rig:
         """Run a command of the product."""
         return self.run([sys.executable, "-m", "batcher", *arguments])
 
+    def instructions(self, rows: int) -> tuple[int, int]:
+        """Count the instructions of bytecode of a run: all else, and those of checks."""
+        counted, source = self.folder / "counted", self.source(rows)
+        pace = ["--base-url", self.url("at_once"), "--concurrency", "64", "--progress", "none"]
+        command: list[str | Path] = [
+            HERE / "instructions.py",
+            counted,
+            "run",
+            source,
+            "-o",
+            self.output(),
+            *pace,
+        ]
+        self.run([sys.executable, *command])
+        other, checks = orjson.loads(counted.read_bytes())
+        return other, checks
+
     def scan(self, output: Path) -> Cost:
         """Read a finished output as a resumed run does."""
         return self.run([sys.executable, HERE / "scan.py", output])
