@@ -78,7 +78,7 @@ class Headers(Mapping[str, str]):
         return isinstance(name, str) and _begin_of(name) in self._lower
 
     def __iter__(self) -> Iterator[str]:
-        lines = self._head.split(b"\r\n")[1:-2]
+        lines = self._lower.split(b"\r\n")[1:-2]
         return iter(dict.fromkeys(line.partition(b":")[0].decode() for line in lines))
 
     def __len__(self) -> int:
