@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from typing import NoReturn
+
+from batcher import early
 
 __all__ = ["main"]
 
-# 128 + SIGINT, as shells have it.
-_INTERRUPTED = 130
-
 
 def main() -> NoReturn:
-    """Load the command line and run it; an interrupt while it loads leaves no traceback."""
-    try:
-        from batcher.cli import main as command_line
-    except KeyboardInterrupt:
-        sys.stderr.write("batcher: interrupted\n")
-        raise SystemExit(_INTERRUPTED) from None
+    """Load the command line and run it; a signal while it loads ends it with the promised code."""
+    early.begin()
+    from batcher.cli import main as command_line
+
     command_line()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from batcher.errors import UsageError
-from batcher.journal import Journal, Paths, ScanHalted
+from batcher.journal import Halted, Journal, Paths
 
 
 def _held(folder: Path) -> list[str]:
@@ -33,6 +33,6 @@ def test_a_refused_file_is_let_go(tmp_path: Path, suffix: str) -> None:
     with pytest.raises(UsageError, match="was not written by a job"):
         Journal(Paths(tmp_path / "out.jsonl"))
     assert _held(tmp_path) == []
-    with pytest.raises(ScanHalted):
+    with pytest.raises(Halted):
         Journal(Paths(tmp_path / "out.jsonl"), halted=lambda: True)
     assert _held(tmp_path) == []

@@ -56,7 +56,7 @@ def refuse_arguments(*_: object, **__: object) -> None:
     [
         pytest.param("aiohttp.__version__", "3.99.0", "3.99.0", id="another version"),
         pytest.param(
-            "batcher.transport.wire.HttpResponseParser", refuse_arguments, "parser", id="parser"
+            "batcher.transport.parser.HttpResponseParser", refuse_arguments, "parser", id="parser"
         ),
         pytest.param("aiohttp.TCPConnector.connect", refuse_arguments, "connector", id="connector"),
     ],

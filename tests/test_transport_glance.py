@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from batcher.transport.glance import Answer, at_a_glance
-from batcher.transport.wire import new_parser
+from batcher.transport.parser import new_parser
 
 MOST_BYTES = 40
 

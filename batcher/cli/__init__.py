@@ -12,8 +12,8 @@ from typing import NoReturn, cast
 
 import click
 
-from batcher import __version__
-from batcher.cli.faults import own_process, run_safely, silence_libraries
+from batcher import __version__, early
+from batcher.cli.faults import leave_no_core, run_safely, silence_libraries
 from batcher.cli.streams import open_standard_descriptors
 
 __all__ = ["COMMANDS", "group", "main"]
@@ -53,6 +53,8 @@ class _LazyGroup(click.Group):
         del ctx
         if cmd_name not in COMMANDS:
             return None
+        if cmd_name != "run":
+            early.let_go()
         module = importlib.import_module(COMMANDS[cmd_name][0])
         return cast("click.Command", module.command)
 
@@ -75,7 +77,9 @@ def group() -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit with the code that the documentation promises."""
-    own_process()
+    leave_no_core()
     open_standard_descriptors()
     silence_libraries()
-    sys.exit(run_safely(lambda: group.main(prog_name="batcher", standalone_mode=False)))
+    code = run_safely(lambda: group.main(prog_name="batcher", standalone_mode=False))
+    early.settle()
+    sys.exit(code)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import resource
-import signal
 import sys
 import threading
 from pathlib import Path
@@ -29,9 +28,8 @@ __all__ = [
     "EXIT_INTERRUPTED",
     "EXIT_USAGE",
     "debugging",
-    "own_process",
+    "leave_no_core",
     "run_safely",
-    "settle_signals",
     "silence_libraries",
 ]
 
@@ -41,8 +39,6 @@ EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
 _PACKAGE = Path(__file__).parents[1]
-
-_process_is_ours = False
 
 
 def debugging() -> bool:
@@ -135,25 +131,10 @@ def _tell(*texts: str) -> None:
         standard_error().line(f"batcher: {text}")
 
 
-def own_process() -> None:
-    """Say that nothing but a command runs in this process, from its start to its end.
-
-    It leaves no core file: the key and the prompts would stand in it.
-    """
-    global _process_is_ours  # noqa: PLW0603 - it is the process's, as signals are
-    _process_is_ours = True
+def leave_no_core() -> None:
+    """Let the process leave no core file: the key and the prompts would stand in it."""
     hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
     resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
-
-
-def settle_signals() -> None:
-    """Ignore the signals that stop a run: it has ended, and how it did only has to be told.
-
-    Else one that comes a moment later would change the exit code of a published job.
-    """
-    if _process_is_ours:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
 
 
 def silence_libraries() -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import gc
 import json
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from batcher.cli.faults import settle_signals
+from batcher import early
 from batcher.cli.inputs import settings_for, variable_notes
 from batcher.cli.options import GroupedCommand, settings_options
 from batcher.cli.progress import watch_for
@@ -47,6 +48,7 @@ def command(target: str, **flags: Any) -> int:
     errors = standard_error()
     dumb = os.environ.get("TERM") in {"dumb", "unknown"}
     watch = watch_for(settings.progress, errors.hurried(), title=_title(settings), dumb=dumb)
+    early.put_down()
     with watch:
         for note in variable_notes():
             watch.log(note)
@@ -71,12 +73,7 @@ def _send(settings: Settings, watch: Watcher) -> Outcome:
     gc.set_threshold(_GC_AFTER)
     from batcher.library.running import drive
 
-    async def work() -> Outcome:
-        outcome = await run(settings, watch=watch)
-        settle_signals()
-        return outcome
-
-    return drive(work)
+    return drive(partial(run, settings, watch=watch))
 
 
 def _tell(outcome: Outcome, settings: Settings, errors: SafeStream) -> None:

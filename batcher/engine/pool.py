@@ -140,6 +140,8 @@ class Pool:
                 self._give_back(task)
                 continue
             self._answered.append((task, outcome))
+            # Each worker would hold its last answer until its next: hundreds of 64 MiB.
+            del outcome
             try:
                 await asyncio.sleep(0)
             finally:
@@ -222,7 +224,7 @@ class Pool:
 
     def _next(self) -> Task | None:
         """Take the next row that may leave now; None when none may."""
-        if self._switch.thrown or self._journal.crowded:
+        if self._switch.thrown or self._journal.crowded(self.in_flight):
             return None
         now_s, lounge = time.monotonic(), self._lounge
         task = self._recalled(now_s) if self._purse is not None else None

@@ -28,7 +28,8 @@ from batcher.job.pending import count_open, count_pending
 from batcher.job.rehearsal import rehearse
 from batcher.job.sending import Sending
 from batcher.job.signals import obeyed
-from batcher.journal import Journal, Lock, Paths, RunNote, ScanHalted
+from batcher.journal import Halted, Journal, Lock, Paths, RunNote
+from batcher.journal.reserve import LINE_BYTES
 from batcher.records import StopReason
 from batcher.report.labels import agreement
 from batcher.settings import Settings
@@ -39,9 +40,8 @@ __all__ = ["run"]
 # How often it is looked whether the run was stopped while its source is being opened.
 _LOOK_S: Final = 0.25
 
-# Room kept on the disk for what is in flight when it fills up: 8,000 tokens or so for each answer.
+# Room kept on the disk for what is in flight when it fills up, until larger answers are seen.
 _RESERVE_BYTES: Final = 4 * 1024 * 1024
-_ANSWER_BYTES: Final = 32 * 1024
 
 
 async def run(
@@ -117,7 +117,7 @@ class _Run:
             gone = [] if plan is None else self._refuse(journal, plan)
             if journal.totals and plan is not None and not plan.lines and not gone:
                 return await self._outcome(journal.totals)
-            self._begin(journal, plan, gone)
+            await self._begin(journal, plan, gone)
             if retries:
                 journal.mark_retry()
             feed = SourceFeed(source, roster, plan)
@@ -139,19 +139,24 @@ class _Run:
                     self._paths,
                     durability=settings.durability,
                     fresh=settings.fresh,
-                    reserve_bytes=max(_RESERVE_BYTES, settings.concurrency * _ANSWER_BYTES),
+                    reserve_bytes=max(_RESERVE_BYTES, settings.concurrency * LINE_BYTES),
                     halted=lambda: self._switch.urgent,
                 )
             )
-        except ScanHalted:
-            interrupted = self._switch.reason is StopReason.SIGINT
-            raise (InterruptedRunError if interrupted else BrokenOffError)(
-                self._switch.message
-            ) from None
+        except Halted:
+            raise self._broken_off() from None
 
-    def _begin(self, journal: Journal, plan: Plan | None, gone: list[int]) -> None:
+    def _broken_off(self) -> BrokenOffError:
+        interrupted = self._switch.reason is StopReason.SIGINT
+        return (InterruptedRunError if interrupted else BrokenOffError)(self._switch.message)
+
+    async def _begin(self, journal: Journal, plan: Plan | None, gone: list[int]) -> None:
         """Make ready to write; take back what the source no longer asks for."""
-        for name in journal.begin():
+        try:
+            aside = await in_daemon(journal.begin)
+        except Halted:
+            raise self._broken_off() from None
+        for name in aside:
             self._log(f"what was there is kept as {name}")
         if journal.failure is not None:
             self._switch.throw(StopReason.STORAGE, str(journal.failure))
@@ -228,6 +233,8 @@ class _Run:
                 return await self._outcome(totals)
         except StorageError as error:
             self._switch.throw(StopReason.STORAGE, str(error))
+        except Halted:
+            self._log("the output was not published: the same command does it")
         return await self._stopped(journal, source, plan, feed)
 
     async def _stopped(

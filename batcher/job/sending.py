@@ -112,7 +112,7 @@ class Sending:
         most_turns = 1 if turns is None else turns.most
         purse = funds.purse(journal, clerk.run, most_turns=most_turns, eager=self._lock is None)
         self.leased_by = "" if purse is None else clerk.run
-        async with self._connected() as transport:
+        async with self._connected(journal) as transport:
             monitor = self._put_together(
                 transport, feed=feed, journal=journal, clerk=clerk, turns=turns, purse=purse
             )
@@ -127,7 +127,7 @@ class Sending:
             self._log(str(error))
 
     @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[BaseTransport]:
+    async def _connected(self, journal: Keeper) -> AsyncIterator[BaseTransport]:
         """Open what rows are sent through: an endpoint of our own, connections, handlers."""
         settings = self._settings
         async with AsyncExitStack() as stack:
@@ -136,7 +136,7 @@ class Sending:
                 self._log(f"starting the endpoint {self._known.name}")
                 served = serve(self._known, settings.endpoint_options)
                 base_url = await stack.enter_async_context(served)
-            transport = await stack.enter_async_context(self._transport(base_url))
+            transport = await stack.enter_async_context(self._transport(base_url, journal))
             if self._handlers is not None:
                 await stack.enter_async_context(self._handlers)
             yield transport
@@ -195,7 +195,7 @@ class Sending:
             policy = handlers.policy(policy)
         return Turns(policy, checker=self.checker, clerk=clerk)
 
-    def _transport(self, base_url: str) -> BaseTransport:
+    def _transport(self, base_url: str, journal: Keeper) -> BaseTransport:
         settings = self._settings
         headers = dict(settings.headers)
         if settings.api_key is not None:
@@ -210,6 +210,7 @@ class Sending:
             connect_timeout_s=settings.connect_timeout_s,
             ca_file=settings.ca_file,
             trust_env=settings.trust_env,
+            held_elsewhere=journal.backlog_bytes,
         )
         if note:
             self._log(note)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from batcher import early
 from batcher.engine.stop import StopSwitch
 from batcher.records import StopReason
 
@@ -40,12 +41,25 @@ def obeyed(switch: StopSwitch) -> Iterator[None]:
             heard_s = now_s
             switch.throw(reason, text)
 
+    def hear(number: int, frame: object) -> None:
+        del frame
+        obey(*_SIGNALS[signal.Signals(number)])
+        # The loop may sleep: asyncio's own handling of SIGINT wakes it so.
+        loop.call_soon_threadsafe(int)
+
     # What the caller had ignored (nohup) stays ignored.
-    heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    for number in heard:
-        loop.add_signal_handler(number, obey, *_SIGNALS[number])
+    before = {
+        number: handler
+        for number in _SIGNALS
+        if (handler := signal.getsignal(number)) not in (signal.SIG_IGN, None)
+    }
+    # Not the loop's own handlers: when these are taken away, the system's stand for a moment.
+    for number in before:
+        signal.signal(number, hear)
+    for earlier in early.heard():
+        obey(*_SIGNALS[signal.Signals(earlier)])
     try:
         yield
     finally:
-        for number in heard:
-            loop.remove_signal_handler(number)
+        for number, handler in before.items():
+            signal.signal(number, handler)

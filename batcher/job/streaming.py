@@ -85,8 +85,8 @@ class Streaming:
 
     async def next_line(self) -> bytes | None:
         """Await the next result's line; None once the run has ended and all have been taken."""
-        crowded = self._relay.crowded
+        crowded = self._relay.crowded()
         line = await self._relay.take()
-        if crowded and not self._relay.crowded:
+        if crowded and not self._relay.crowded():
             self._sending.wake()
         return line

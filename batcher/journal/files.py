@@ -11,7 +11,7 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ import orjson
 
 from batcher.errors import OutputLockedError, StorageError, UsageError
 
-__all__ = ["Lock", "Paths", "reason", "storage_errors", "sync_folder"]
+__all__ = ["Halted", "Lock", "Paths", "reason", "storage_errors", "sync_folder"]
 
 _LOCK: Final = ".lock"
 
@@ -33,6 +33,10 @@ _NO_LINKS: Final = frozenset(
 )
 
 _COPY_BYTES: Final = 1024 * 1024
+
+
+class Halted(Exception):  # noqa: N818 - no error: it was asked for
+    """Work on the files was broken off: the run is to stop at once. They are as they were."""
 
 
 class Paths:
@@ -173,13 +177,21 @@ def read_status(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def copy_head(source: Path, target: Path, size: int, *, tail: bytes) -> None:
-    """Copy the first `size` bytes of a file, and `tail`, into a new private one, to the disk."""
+def copy_head(
+    source: Path, target: Path, size: int, *, tail: bytes, halted: Callable[[], bool]
+) -> None:
+    """Copy the first `size` bytes of a file, and `tail`, into a new private one, to the disk.
+
+    Raises:
+        Halted: `halted` said so; it is asked for every block.
+    """
     with source.open("rb") as old, open_private(target) as new:
         left = size
         while left and (block := old.read(min(left, _COPY_BYTES))):
             new.write(block)
             left -= len(block)
+            if halted():
+                raise Halted
         new.write(tail)
         new.flush()
         shutil.copymode(source, target)

@@ -11,8 +11,8 @@ What the disk refuses is kept in memory and tried again at the end. A journal wh
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import anyio
@@ -20,13 +20,13 @@ import anyio.to_thread
 import orjson
 
 from batcher.errors import StorageError, UsageError
-from batcher.journal.files import Paths, reason, storage_errors, sync_folder
+from batcher.journal.files import Paths, reason, storage_errors
 from batcher.journal.keeper import Pledge
 from batcher.journal.lines import RETRY_MARK, Lease, RunNote, encode_lease, encode_run_note
 from batcher.journal.publish import publish_anew, publish_as_it_is
 from batcher.journal.reserve import Reserve
 from batcher.journal.scan import whole_line
-from batcher.journal.standing import copy_output, open_standing, read_standing, standing
+from batcher.journal.standing import copy_output, open_new, open_standing, read_standing, standing
 from batcher.journal.state import State
 from batcher.journal.tape import Tape
 
@@ -41,7 +41,7 @@ _GATHER_BYTES: Final = 2 * 1024 * 1024
 # More waiting than this, and no new request leaves until the disk has caught up.
 _MOST_WAITING_BYTES: Final = 16 * 1024 * 1024
 
-# Room kept on the disk for what is in flight when it fills up: a thousand answers of 4 KiB.
+# Room kept on the disk for what is in flight when it fills up.
 _RESERVE_BYTES: Final = 4 * 1024 * 1024
 
 
@@ -53,7 +53,7 @@ class Journal:
         durability: `fsync`, or `flush` to leave the disk to the operating system until the end.
         fresh: Leave what stands there unread; `begin` sets it aside.
         reserve_bytes: Room to keep on the disk for what is in flight when it fills up.
-        halted: Asked now and then while what stands there is read; true breaks that off.
+        halted: Asked while what stands there is read, copied or published; true breaks that off.
 
     Attributes:
         state: What the files say, kept up to date by what is appended.
@@ -65,7 +65,7 @@ class Journal:
 
     Raises:
         UsageError: What stands there can't be read, or is no job's output.
-        ScanHalted: `halted` said so.
+        Halted: `halted` said so.
     """
 
     def __init__(
@@ -83,6 +83,7 @@ class Journal:
         self.pledge: Pledge | None = None
         self._paths = paths
         self._fresh = fresh
+        self._halted = halted
         self._reserve = Reserve(reserve_bytes)
         self._waiting: list[bytes] = []
         self._tape = Tape(syncs=durability == "fsync")
@@ -95,15 +96,22 @@ class Journal:
         self._landed = anyio.Event()
         self._hurried = anyio.Event()
         try:
-            self.totals = None if fresh else self._open(halted)
+            self.totals = None if fresh else self._open()
         except BaseException:
             self.close()
             raise
 
-    @property
-    def crowded(self) -> bool:
-        """Whether the disk is full, or lags so far behind that no more should be sent for now."""
-        return self.failure is not None or self._size - self._tape.written > _MOST_WAITING_BYTES
+    def crowded(self, in_flight: int) -> bool:
+        """Whether the disk is full for one more than `in_flight`, or lags: send no more for now."""
+        return (
+            self.failure is not None
+            or self.backlog_bytes() > _MOST_WAITING_BYTES
+            or (in_flight >= self._reserve.most_in_flight and not self._make_room(in_flight))
+        )
+
+    def backlog_bytes(self) -> int:
+        """How many bytes wait for the disk."""
+        return self._size - self._tape.written
 
     def begin(self) -> list[str]:
         """Make ready to append; what an old output holds is copied into a new journal.
@@ -115,15 +123,14 @@ class Journal:
 
         Raises:
             StorageError: The journal can't be made.
+            Halted: `halted` said so.
         """
         aside = [path.name for path in self._paths.set_aside()] if self._fresh else []
         with storage_errors(f"{self._paths.partial} can't be made"):
             if self.finished:
                 self._copy_output()
             if self._tape.fd < 0:
-                flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-                self._tape.fd = os.open(self._paths.partial, flags, 0o600)
-                sync_folder(self._paths.partial.parent)
+                self._tape.fd = open_new(self._paths)
             # Of a publication that was cut short.
             self._paths.scratch.unlink(missing_ok=True)
         self.finished = False
@@ -199,9 +206,8 @@ class Journal:
         except OSError as error:
             if rest := taken[self._tape.written - before :]:
                 self._waiting.insert(0, rest)
-            raise StorageError(
-                f"results can't be written to {self._paths.partial}: {reason(error)}"
-            ) from None
+            what = f"results can't be written to {self._paths.partial}"
+            raise StorageError(f"{what}: {reason(error)}") from None
         finally:
             landed, self._landed = self._landed, anyio.Event()
             landed.set()
@@ -224,13 +230,19 @@ class Journal:
 
         Raises:
             StorageError: The disk refuses; the journal is as it was.
+            Halted: `halted` said so; likewise.
         """
         await self.commit()
         line = orjson.dumps(totals, option=orjson.OPT_APPEND_NEWLINE)
         fit = self.state.tidy and (self.state.in_order or not ordered)
+        parts = (self._tape, self._reserve, self._paths, line)
+        work = partial(publish_as_it_is, *parts)
+        if not fit:
+            work = partial(publish_anew, *parts, index=self.state.index, halted=self._halted)
         with storage_errors(f"{self._paths.output} can't be published"):
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(self._rename if fit else self._rewrite, line)
+                await anyio.to_thread.run_sync(work)
+        self.finished = True
 
     def close(self) -> None:
         """Let go of the files. What is still queued, after a bug, is written if that can be."""
@@ -243,13 +255,14 @@ class Journal:
             self._reserve.release(self._tape.fd)
         self._tape.close()
 
-    def _open(self, halted: Callable[[], bool]) -> dict[str, Any] | None:
+    def _open(self) -> dict[str, Any] | None:
         path = standing(self._paths)
         if path is None:
             return None
         try:
             self._tape.fd = open_standing(self._paths, path)
-            scanned = read_standing(self._tape.fd, self._paths, path, self.state, halted=halted)
+            parts = (self._tape.fd, self._paths, path, self.state)
+            scanned = read_standing(*parts, halted=self._halted)
         except OSError as error:
             raise UsageError(f"{path} can't be opened: {reason(error)}") from None
         self._size = self._tape.written = scanned.size
@@ -258,18 +271,31 @@ class Journal:
 
     def _copy_output(self) -> None:
         assert self.totals is not None
-        self._size = self._tape.written = copy_output(self._paths, self.totals, self._tape.written)
+        parts = (self._paths, self.totals, self._tape.written)
+        self._size = self._tape.written = copy_output(*parts, halted=self._halted)
         self.state.tidy = False
         self._tape.close()
 
     def _keep_room(self) -> None:
         if self.failure is None and not self._reserve.keep(self._tape.fd, self._size):
-            self.failure = StorageError(
-                f"the disk of {self._paths.partial} is full: what is in flight still fits"
-            )
+            self._be_full()
+
+    def _make_room(self, in_flight: int) -> bool:
+        """Keep room for one request more; where there is none for a single one, that is all."""
+        room = self._reserve.widen(self._tape.fd, self._size, in_flight + 1)
+        self._unseen_until = -1
+        if not room and not in_flight:
+            self._be_full()
+        return room
+
+    def _be_full(self) -> None:
+        where = self._paths.partial
+        self.failure = StorageError(f"the disk of {where} is full: what is in flight still fits")
 
     def _queue(self, line: bytes) -> None:
         self._waiting.append(line)
+        if len(line) > self._reserve.large_bytes:
+            self._reserve.note(len(line))
         self._size = size = self._size + len(line)
         if size > self._unseen_until:
             self._look()
@@ -284,19 +310,3 @@ class Journal:
         if self._size > hurry_from:
             self._hurried.set()
         self._unseen_until = min(self._reserve.enough_until, hurry_from)
-
-    def _rename(self, totals: bytes) -> None:
-        publish_as_it_is(self._tape, self._reserve, self._paths, totals)
-        self._be_finished()
-
-    def _rewrite(self, totals: bytes) -> None:
-        # Nothing is in flight any more, and the copy may need the room.
-        self._reserve.release(self._tape.fd)
-        publish_anew(self._tape.fd, self.state.index, self._paths, totals)
-        self._be_finished()
-
-    def _be_finished(self) -> None:
-        """The output stands: nothing that goes wrong from here on can take that back."""
-        self.finished = True
-        with contextlib.suppress(OSError):
-            sync_folder(self._paths.output.parent)

@@ -40,9 +40,14 @@ class Keeper(Protocol):
     failure: StorageError | None
     pledge: Pledge | None
 
-    @property
-    def crowded(self) -> bool:
-        """Whether so much waits to be kept that no more should be sent for now."""
+    def crowded(self, in_flight: int) -> bool:
+        """Whether nothing should be sent for now beside what is `in_flight`.
+
+        So much waits to be kept, or there would be no room for one answer more.
+        """
+
+    def backlog_bytes(self) -> int:
+        """How many bytes wait to be kept."""
 
     def append(self, line: bytes, entry: int, number: int, *, terminal: bool) -> None:
         """Take the line of a row; without `terminal` the row has no result yet."""

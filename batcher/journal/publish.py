@@ -12,49 +12,64 @@ import errno
 import os
 import re
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Final
 
 import orjson
 
-from batcher.journal.files import Paths, open_private, sync_folder
+from batcher.journal.files import Halted, Paths, open_private, sync_folder
 from batcher.journal.index import DONE, SEEN, UNNAMED, Index, identity
 from batcher.journal.lines import find_ours
 from batcher.journal.reserve import Reserve
 from batcher.journal.tape import Tape
 
-__all__ = ["publish_anew", "publish_as_it_is", "write_ordered"]
+__all__ = ["publish_anew", "publish_as_it_is"]
 
 _WINDOW_BYTES: Final = 1024 * 1024
+_PIECE_BYTES: Final = 16 * 1024 * 1024
 _NOBODY: Final = 0xFFFF_FFFF
 _NAME: Final = re.compile(rb'"custom_id":"(?:[^"\\]|\\.)*"')
 _ROW: Final = re.compile(rb'\{"row":\d+,')
 
 
-def publish_anew(fd: int, index: Index, paths: Paths, totals: bytes) -> None:
-    """Write the output anew from the journal `fd`, put it in its place, and drop the journal.
+def publish_anew(
+    tape: Tape,
+    reserve: Reserve,
+    paths: Paths,
+    totals: bytes,
+    *,
+    index: Index,
+    halted: Callable[[], bool],
+) -> None:
+    """Write the output anew from the journal, put it in its place, and drop the journal.
 
     Raises:
         OSError: The output is as it was.
+        Halted: `halted` said so; the output is as it was.
     """
+    fd = tape.fd
+    # Nothing is in flight any more, and the copy may need the room.
+    reserve.release(fd)
     _require_in_place(fd, paths)
     try:
         with open_private(paths.scratch) as file:
-            write_ordered(fd, index, file)
+            _write_ordered(fd, index, file, halted=halted)
             file.write(totals)
             file.flush()
             _keep_mode(paths, file.fileno())
             os.fsync(file.fileno())
         _require_in_place(fd, paths)
         paths.scratch.rename(paths.output)
-    except OSError:
+    except (OSError, Halted):
         with contextlib.suppress(OSError):
             paths.scratch.unlink(missing_ok=True)
         raise
+    # The output stands: nothing that goes wrong from here on can take that back.
     with contextlib.suppress(OSError):
         # First the new name, then the journal: one of them is always there.
         sync_folder(paths.output.parent)
         paths.partial.unlink()
+        sync_folder(paths.output.parent)
 
 
 def publish_as_it_is(tape: Tape, reserve: Reserve, paths: Paths, totals: bytes) -> None:
@@ -74,6 +89,8 @@ def publish_as_it_is(tape: Tape, reserve: Reserve, paths: Paths, totals: bytes) 
     except OSError:
         tape.cut(size)
         raise
+    with contextlib.suppress(OSError):
+        sync_folder(paths.output.parent)
 
 
 def _require_in_place(fd: int, paths: Paths) -> None:
@@ -94,16 +111,27 @@ def _keep_mode(paths: Paths, fd: int) -> None:
         os.fchmod(fd, paths.output.stat().st_mode & 0o7777)
 
 
-def write_ordered(fd: int, index: Index, target: IO[bytes]) -> None:
+def _write_ordered(fd: int, index: Index, target: IO[bytes], *, halted: Callable[[], bool]) -> None:
     """Copy the standing line of every row of the source from `fd` into `target`.
 
     A row that was given no id is named by the line on which it stands now.
+
+    Raises:
+        Halted: `halted` said so; it is asked for every piece.
     """
-    window = _Window(fd)
+    window, size = _Window(fd), 0
     for entry in _in_order(index):
-        line = window.line(index.offsets[entry])
-        target.write(_renumbered(line, index, entry))
+        line = _renumbered(window.line(index.offsets[entry]), index, entry)
+        target.write(line)
         target.write(b"\n")
+        size += len(line)
+        if size >= _PIECE_BYTES:
+            size = 0
+            # To the disk piece by piece: nobody can break off one long sync at the end.
+            target.flush()
+            os.fsync(target.fileno())
+            if halted():
+                raise Halted
 
 
 class _Window:

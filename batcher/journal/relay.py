@@ -34,10 +34,14 @@ class Relay:
         self._ended = False
         self._news = anyio.Event()
 
-    @property
-    def crowded(self) -> bool:
+    def crowded(self, in_flight: int = 0) -> bool:
         """Whether the program lags so far behind that no more should be sent for now."""
+        del in_flight
         return len(self._lines) >= _MOST_LINES or self._bytes >= _MOST_BYTES
+
+    def backlog_bytes(self) -> int:
+        """How many bytes wait to be taken."""
+        return self._bytes
 
     def append(self, line: bytes, entry: int, number: int, *, terminal: bool) -> None:
         """Take a result; an attempt without one is in the ledger already."""

@@ -4,6 +4,9 @@ A disk that fills up while requests are in flight must still take their answers:
 So room is set aside ahead of the end of the file, and the file grows into it. Once no more can be
 set aside, nothing new may be sent; what was in flight fits into what is left.
 
+How much is needed follows what comes: once large lines are seen, there is room for the largest of
+them for every request in flight, or fewer are let go at a time.
+
 Linux alone can do this: `fallocate` with FALLOC_FL_KEEP_SIZE gives blocks to a file without making
 it longer. File systems that lack it (NFS before 4.2, FAT) and other systems go without.
 
@@ -21,7 +24,10 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, Final
 
-__all__ = ["Reserve"]
+__all__ = ["LINE_BYTES", "Reserve"]
+
+# What an answer is taken to need until a longer one has been seen: 8,000 tokens or so.
+LINE_BYTES: Final = 32 * 1024
 
 _KEEP_SIZE: Final = 0x01
 
@@ -35,17 +41,47 @@ class Reserve:
     """Room behind the end of one file.
 
     Args:
-        ahead_bytes: How much is kept free beyond the end.
+        ahead_bytes: How much is kept free beyond the end, at least.
 
     Attributes:
         enough_until: For an end up to here, there is room already; `keep` need not be asked.
+        large_bytes: Longer lines are to be `note`d.
+        most_in_flight: For so many requests there is room, if their lines are no longer than those
+            seen; for more, `widen` is to be asked.
     """
 
     def __init__(self, ahead_bytes: int) -> None:
         self._ahead_bytes = ahead_bytes
         self._until = 0
-        self.enough_until: float = -1
         self._allocate = _fallocate()
+        self.enough_until: float = -1
+        self.large_bytes = LINE_BYTES
+        self.most_in_flight: float = math.inf
+
+    def note(self, line_bytes: int) -> None:
+        """Note the longest line so far."""
+        self.large_bytes = line_bytes
+        if self._allocate is not None:
+            self.most_in_flight = self._ahead_bytes // line_bytes
+
+    def widen(self, fd: int, end: int, in_flight: int) -> bool:
+        """Keep room for so many requests; return whether there is that much.
+
+        Args:
+            fd: The file, open for writing.
+            end: As for `keep`.
+        """
+        before, wanted = self._ahead_bytes, in_flight * self.large_bytes
+        more = end + wanted + _STEP_BYTES - self._until
+        # Asked for too much, some file systems give all that there is, and keep nothing for others.
+        if more > _free_bytes(fd):
+            return False
+        self._ahead_bytes = max(before, wanted)
+        if not self.keep(fd, end):
+            self._ahead_bytes = before
+            return False
+        self.note(self.large_bytes)
+        return True
 
     def keep(self, fd: int, end: int) -> bool:
         """Keep room behind `end`; return whether there is any.
@@ -58,9 +94,10 @@ class Reserve:
         """
         wanted = end + self._ahead_bytes
         if self._allocate is None:
-            self.enough_until = math.inf
+            self.enough_until = self.most_in_flight = math.inf
             return True
         if self._until >= wanted:
+            self.enough_until = self._until - self._ahead_bytes
             return True
         until = wanted + _STEP_BYTES
         number = self._allocate(fd, end, until - end)
@@ -83,6 +120,11 @@ class Reserve:
             self.enough_until = -1
             # The same length as before: that frees what lies behind it (ext4, XFS, tmpfs).
             os.ftruncate(fd, os.fstat(fd).st_size)
+
+
+def _free_bytes(fd: int) -> int:
+    told = os.fstatvfs(fd)
+    return told.f_bavail * told.f_frsize
 
 
 @cache

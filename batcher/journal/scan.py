@@ -10,10 +10,11 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from batcher.journal.files import Halted
 from batcher.journal.lines import RunNote, damaged, head_of, read_line
 from batcher.journal.state import State
 
-__all__ = ["TOTALS", "ScanHalted", "Scanned", "ends_like_ours", "scan", "whole_line"]
+__all__ = ["TOTALS", "Scanned", "ends_like_ours", "scan", "whole_line"]
 
 # What a block is read into stays in the processor's cache.
 _BLOCK_BYTES: Final = 512 * 1024
@@ -21,10 +22,6 @@ TOTALS: Final = b'{"object":"batch.totals"'
 
 # How our lines begin.
 _BEGINNINGS: Final = (b'{"id":"batch_req_', b'{"object":"batch.')
-
-
-class ScanHalted(Exception):  # noqa: N818 - no error: it was asked for
-    """Reading was broken off because the run is to stop at once."""
 
 
 class Scanned(NamedTuple):
@@ -53,7 +50,7 @@ def scan(
         halted: Asked for every block.
 
     Raises:
-        ScanHalted: `halted` said so.
+        Halted: `halted` said so.
     """
     offset, totals, totals_at = 0, b"", -1
     size = os.fstat(fd).st_size
@@ -67,7 +64,7 @@ def scan(
         if place >= 0:
             totals, totals_at = lines[place], offsets[place]
         if halted():
-            raise ScanHalted
+            raise Halted
     if totals_at < 0 or totals_at + len(totals) + 1 != offset:
         state.end_scan()
         return Scanned(offset, None)

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from batcher.errors import UsageError
-from batcher.journal.files import Paths, copy_head
+from batcher.journal.files import Paths, copy_head, sync_folder
 from batcher.journal.lines import encode_run_note, run_note
 from batcher.journal.scan import Scanned, ends_like_ours, scan
 from batcher.journal.state import State
 
-__all__ = ["copy_output", "open_standing", "read_standing", "standing"]
+__all__ = ["copy_output", "open_new", "open_standing", "read_standing", "standing"]
 
 
 def standing(paths: Paths) -> Path | None:
@@ -35,6 +35,18 @@ def open_standing(paths: Paths, path: Path) -> int:
     return os.open(path, flags | os.O_CLOEXEC)
 
 
+def open_new(paths: Paths) -> int:
+    """Open the journal, a new one where none stands.
+
+    Raises:
+        OSError: It can't be made.
+    """
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    fd = os.open(paths.partial, flags, 0o600)
+    sync_folder(paths.partial.parent)
+    return fd
+
+
 def read_standing(
     fd: int, paths: Paths, path: Path, state: State, *, halted: Callable[[], bool]
 ) -> Scanned:
@@ -42,7 +54,7 @@ def read_standing(
 
     Raises:
         UsageError: It is no job's output.
-        ScanHalted: `halted` said so.
+        Halted: `halted` said so.
         OSError: It can't be read.
     """
     published = path == paths.output
@@ -63,20 +75,24 @@ def read_standing(
     return scanned
 
 
-def copy_output(paths: Paths, totals: dict[str, Any], size: int) -> int:
+def copy_output(
+    paths: Paths, totals: dict[str, Any], size: int, *, halted: Callable[[], bool]
+) -> int:
     """Make a new journal of the finished output: its rows, and a note of what they took.
 
     Args:
         totals: The output's.
         size: How many bytes of it are rows.
+        halted: Asked now and then; true breaks that off.
 
     Returns:
         The new journal's size in bytes.
 
     Raises:
         OSError: There is no new journal.
+        Halted: `halted` said so.
     """
     note = encode_run_note(run_note(totals)._replace(stop_reason=""))
-    copy_head(paths.output, paths.scratch, size, tail=note)
+    copy_head(paths.output, paths.scratch, size, tail=note, halted=halted)
     paths.scratch.rename(paths.partial)
     return size + len(note)

@@ -11,7 +11,6 @@ import asyncio
 import errno
 import ssl
 import time
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,8 +22,10 @@ from yarl import URL
 from batcher import __version__
 from batcher.errors import StorageError, UsageError
 from batcher.records import Failure, FailureKind, Reply
+from batcher.transport.encoding import decoded
+from batcher.transport.intake import SMALL_BYTES, Intake
 
-__all__ = ["KEEP_ALIVE_S", "MAX_ANSWER_BYTES", "BaseTransport", "Transport", "decoded", "this_task"]
+__all__ = ["KEEP_ALIVE_S", "MAX_ANSWER_BYTES", "BaseTransport", "Transport", "this_task"]
 
 # What the contract promises: a larger answer is `answer_too_large`.
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
@@ -39,11 +40,6 @@ _STALE_WITHIN_S: Final = 5.0
 
 # Jobs have a handful of paths; a source that names a new one in each row must not fill memory.
 _MOST_URLS: Final = 1024
-
-_GZIP: Final = b"\x1f\x8b"
-
-# Each member is one more copy of what is left; an answer has one, a file glued of several a few.
-_MOST_MEMBERS: Final = 16
 
 _NO_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE})
 
@@ -80,6 +76,7 @@ class BaseTransport(ABC):
         ca_file: More certificate authorities to trust, in PEM.
         trust_env: Whether proxies are taken from the environment.
         max_bytes: The longest answer, decoded.
+        held_elsewhere: How many bytes of answers those hold who took them.
     """
 
     def __init__(
@@ -92,6 +89,7 @@ class BaseTransport(ABC):
         ca_file: Path | None = None,
         trust_env: bool = False,
         max_bytes: int = MAX_ANSWER_BYTES,
+        held_elsewhere: Callable[[], int] = int,
     ) -> None:
         self._resolve = resolve
         self._headers = {
@@ -106,6 +104,7 @@ class BaseTransport(ABC):
         self._ca_file = ca_file
         self._trust_env = trust_env
         self._max_bytes = max_bytes
+        self._intake = Intake(elsewhere=held_elsewhere, postpone=self._postpone)
         self._known: dict[str, Any] = {}
         # Attempts under way: who makes them, and when their time is up.
         self._due: dict[asyncio.Task[Any], float] = {}
@@ -150,8 +149,10 @@ class BaseTransport(ABC):
 
     def sweep(self, now_s: float) -> None:
         """See `Transport`."""
+        self._intake.look()
         for task, due_s in self._due.items():
-            if due_s <= now_s:
+            # What we don't read is not late.
+            if due_s <= now_s and not self._intake.holds(task):
                 self._end(task, FailureKind.TIMEOUT)
 
     def abort(self) -> None:
@@ -163,6 +164,19 @@ class BaseTransport(ABC):
         if task not in self._ended:
             self._ended[task] = kind
             task.cancel()
+
+    def _postpone(self, task: asyncio.Task[Any] | None, by_s: float) -> None:
+        if task in self._due:
+            self._due[task] += by_s
+
+    async def _decoded(self, raw: bytes, encoding: str | None) -> bytes | FailureKind:
+        """Undo the encoding of an answer; a small one may become a large one."""
+        if encoding:
+            await self._intake.turn()
+        text = decoded(raw, encoding, self._max_bytes)
+        if encoding and len(text) > SMALL_BYTES:
+            self._intake.hand_on(len(text))
+        return text
 
     def _url(self, path: str) -> URL:
         return URL(self._resolve(path), encoded=True)
@@ -266,39 +280,3 @@ def _had_begun(error: Exception) -> bool:
     return isinstance(error, aiohttp.ServerDisconnectedError) and not (
         error.message is None or isinstance(error.message, str)
     )
-
-
-def decoded(raw: bytes, encoding: str | None, max_bytes: int) -> bytes | FailureKind:
-    """Undo `Content-Encoding`, holding no more than `max_bytes` of what comes out."""
-    if len(raw) > max_bytes:
-        return FailureKind.TOO_LARGE
-    name = encoding.strip().lower() if encoding else ""
-    if not raw or name in ("", "identity"):
-        return raw
-    if name not in ("gzip", "x-gzip", "deflate"):
-        return FailureKind.BAD_ENCODING
-    # 47: gzip or zlib by what the first bytes say. Some servers send bare deflate: -15.
-    for window_bits in (47, -15) if name == "deflate" else (47,):
-        try:
-            text = _inflated(raw, window_bits, max_bytes)
-        except (zlib.error, EOFError):
-            continue
-        return FailureKind.TOO_LARGE if len(text) > max_bytes else text
-    return FailureKind.BAD_ENCODING
-
-
-def _inflated(raw: bytes, window_bits: int, max_bytes: int) -> bytes:
-    """Inflate up to one byte more than is allowed; a gzip file may have several members."""
-    text = b""
-    for _ in range(_MOST_MEMBERS):
-        inflater = zlib.decompressobj(window_bits)
-        text += inflater.decompress(raw, max_bytes + 1 - len(text))
-        if len(text) > max_bytes:
-            return text
-        if not inflater.eof:
-            raise EOFError
-        raw = inflater.unused_data
-        # What follows the last member is ignored, as gzip(1) does.
-        if not raw.startswith(_GZIP):
-            return text
-    raise EOFError

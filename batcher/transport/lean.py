@@ -25,9 +25,10 @@ from aiohttp.client_reqrep import ConnectionKey
 from yarl import URL
 
 from batcher.records import Failure, FailureKind, Reply
-from batcher.transport.base import KEEP_ALIVE_S, BaseTransport, decoded, this_task
+from batcher.transport.base import KEEP_ALIVE_S, BaseTransport, this_task
+from batcher.transport.parser import new_parser
 from batcher.transport.session import proxy_for
-from batcher.transport.wire import Wire, new_parser
+from batcher.transport.wire import Wire
 
 __all__ = ["LeanTransport"]
 
@@ -65,7 +66,7 @@ class LeanTransport(BaseTransport):
         made = self._connector._factory  # noqa: SLF001 - what a connection is made of; see `fault`
         if not isinstance(made, partial) or made.func is not ResponseHandler:
             raise RuntimeError("aiohttp's connector has changed")
-        factory: Any = partial(Wire, loop, self._max_bytes)
+        factory: Any = partial(Wire, loop, self._max_bytes, self._intake)
         self._connector._factory = factory  # noqa: SLF001 - as above
         self._target: Any = _Target.of(self._url("/"))
         self._timeout = aiohttp.ClientTimeout(total=None, connect=self._connect_timeout_s)
@@ -88,6 +89,7 @@ class LeanTransport(BaseTransport):
     async def _exchange(self, path: str, body: bytes, began_s: float) -> Reply | Failure:
         head = self._known.get(path) or self._remember(path, self._head(path))
         wire = self._reuse(began_s) or await self._open()
+        wire.task = this_task()
         try:
             outcome = await wire.ask(head % len(body), body)
         except asyncio.CancelledError:
@@ -103,7 +105,7 @@ class LeanTransport(BaseTransport):
             wire.drop()
         status, headers, body, encoding = outcome
         if encoding:
-            text = decoded(body, encoding, self._max_bytes)
+            text = await self._decoded(body, encoding)
             if isinstance(text, FailureKind):
                 return self._failure(text, began_s)
             body = text

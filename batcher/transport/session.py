@@ -17,7 +17,8 @@ from aiohttp.connector import Connection
 from yarl import URL
 
 from batcher.records import Failure, FailureKind, Reply
-from batcher.transport.base import KEEP_ALIVE_S, BaseTransport, decoded, this_task
+from batcher.transport.base import KEEP_ALIVE_S, BaseTransport, this_task
+from batcher.transport.intake import SMALL_BYTES, Pause
 
 __all__ = ["SessionTransport", "proxy_for"]
 
@@ -50,28 +51,35 @@ class SessionTransport(BaseTransport):
         data: Any = body if len(body) <= _LARGE_BODY_BYTES else io.BytesIO(body)
         async with self._session.post(url, data=data, allow_redirects=False) as response:
             length = response.content_length
-            if length is None:
-                raw = await self._read_bounded(response)
-            elif length <= self._max_bytes:
-                raw = await response.read()
-            else:
+            if length is not None and length > self._max_bytes:
                 response.close()
                 return self._failure(FailureKind.TOO_LARGE, began_s)
+            if length is not None and length <= SMALL_BYTES:
+                raw = await response.read()
+            else:
+                raw = await self._read_bounded(response)
             headers = response.headers
-            text = decoded(raw, headers.get("Content-Encoding"), self._max_bytes)
+            text = await self._decoded(raw, headers.get("Content-Encoding"))
             if isinstance(text, FailureKind):
                 return self._failure(text, began_s)
             return Reply(response.status, headers, text, time.monotonic() - began_s)
 
     async def _read_bounded(self, response: aiohttp.ClientResponse) -> bytes:
-        """Read an answer that did not say its length, up to one byte more than is allowed."""
+        """Read an answer that may be large, up to one byte more than is allowed."""
         parts, size = [], 0
-        while part := await response.content.readany():
-            parts.append(part)
-            size += len(part)
-            if size > self._max_bytes:
-                response.close()
-                break
+        pause = Pause()
+        try:
+            while part := await response.content.readany():
+                parts.append(part)
+                size += len(part)
+                if size > self._max_bytes:
+                    response.close()
+                    break
+                if size > SMALL_BYTES:
+                    self._intake.grow(pause, size)
+                    await pause.over()
+        finally:
+            self._intake.end(pause)
         return b"".join(parts)
 
 

@@ -8,9 +8,9 @@ came that nobody had asked for (it could be taken for the next row's answer).
 
 What is no usual answer (`glance`) goes through a parser, aiohttp's, which is llhttp: it finds the
 end of an answer, and refuses what is no HTTP. It keeps the parts of a body in a `StreamReader`;
-they are taken out after every read, so that nothing grows in there and reading never has to be
-paused. It is made anew for every answer: half an answer that came unasked must not be continued by
-the next one.
+they are taken out after every read, so that nothing grows in there. Reading is paused for a large
+body alone, while many are held (`intake`). The parser is made anew for every answer: half an answer
+that came unasked must not be continued by the next one.
 """
 
 from __future__ import annotations
@@ -18,17 +18,15 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final, cast
 
-from aiohttp.http import HttpResponseParser, RawResponseMessage
+from aiohttp.http import RawResponseMessage
 from aiohttp.streams import StreamReader
 
 from batcher.records import FailureKind
 from batcher.transport.glance import Answer, at_a_glance
+from batcher.transport.intake import SMALL_BYTES, STEP_BYTES, Intake
+from batcher.transport.parser import content_length, new_parser
 
-__all__ = ["Wire", "new_parser"]
-
-# aiohttp's ClientSession has the same: what is larger is no head of an honest answer.
-_MAX_LINE_BYTES: Final = 8190
-_MAX_HEADERS: Final = 128
+__all__ = ["Wire"]
 
 # From here on, copying the body to send it in one piece costs more than a second system call.
 _LARGE_BODY_BYTES: Final = 64 * 1024
@@ -46,11 +44,19 @@ class Wire(asyncio.Protocol):
     Args:
         loop: The running loop.
         max_bytes: The longest body, as it comes.
+        intake: Says when a large body is to be read later.
+
+    Attributes:
+        task: Who awaits the present answer.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, max_bytes: int) -> None:
+    step_bytes = STEP_BYTES
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, max_bytes: int, intake: Intake) -> None:
         self._loop = loop
         self._max_bytes = max_bytes
+        self._intake = intake
+        self.task: asyncio.Task[Any] | None = None
         self.transport: asyncio.Transport | None = None
         # aiohttp's `Connection`, which must be told when it is over.
         self.connection: Any = None
@@ -64,6 +70,7 @@ class Wire(asyncio.Protocol):
         self._payload: StreamReader | None = None
         self._parts: list[bytes] = []
         self._interim = 0
+        self._large = False
         self._closed: asyncio.Future[None] | None = None
         self._lost = False
 
@@ -91,6 +98,16 @@ class Wire(asyncio.Protocol):
         """Close it at once, whatever is under way."""
         self._waiter = None
         self.abort()
+
+    def hold(self) -> None:
+        """Read no more of the present answer for now."""
+        if self.transport is not None:
+            self.transport.pause_reading()
+
+    def go_on(self) -> None:
+        """Read on."""
+        if self.transport is not None:
+            self.transport.resume_reading()
 
     # What the loop calls.
 
@@ -187,7 +204,7 @@ class Wire(asyncio.Protocol):
         """Not needed: what has come is taken at once."""
 
     def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002 - aiohttp's
-        """Not needed: reading is never paused."""
+        """Not needed: aiohttp never has cause to pause it."""
 
     def _take(self, *, odd: bool) -> None:
         """Take what has come of the body; it may be all."""
@@ -201,8 +218,11 @@ class Wire(asyncio.Protocol):
             return
         if part:
             self._parts.append(part)
-        if payload.total_bytes > self._max_bytes or (_content_length(self._head) > self._max_bytes):
+        if payload.total_bytes > self._max_bytes or (content_length(self._head) > self._max_bytes):
             self._fail(FailureKind.TOO_LARGE)
+        elif payload.total_bytes > SMALL_BYTES:
+            self._large = True
+            self._intake.grow(self, payload.total_bytes)
 
     def _finish(self, body: bytes, *, odd: bool) -> None:
         head = self._head
@@ -246,29 +266,16 @@ class Wire(asyncio.Protocol):
         self._parts = []
         if waiter is not None and not waiter.done():
             waiter.set_result(outcome)
+        self._be_done()
+
+    def _be_done(self) -> None:
+        if self._large:
+            self._large = False
+            self._intake.end(self)
 
     def _part(self) -> None:
         """Let aiohttp's connector forget this connection."""
+        self._be_done()
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.close()
-
-
-def new_parser(protocol: Any, loop: asyncio.AbstractEventLoop) -> Any:
-    """Make a parser for one answer, set as aiohttp's session sets its own."""
-    return HttpResponseParser(
-        protocol,
-        loop,
-        2**30,
-        max_line_size=_MAX_LINE_BYTES,
-        max_field_size=_MAX_LINE_BYTES,
-        max_headers=_MAX_HEADERS,
-        response_with_body=True,
-        read_until_eof=True,
-        auto_decompress=False,
-    )
-
-
-def _content_length(head: RawResponseMessage) -> int:
-    text = head.headers.get("Content-Length", "")
-    return int(text) if text.isdecimal() else 0

@@ -235,7 +235,7 @@ class Job:
             stdout=stdout,
             stderr=stderr,
             start_new_session=session,
-            env=environment(TRAP_FOLDER=os.path.realpath(self.folder)),
+            env=environment(TRAP_FOLDER=str(self.folder.resolve() / (kill.only if kill else ""))),
         )
 
     def _watch_lock(self) -> Callable[[], bool]:
@@ -390,6 +390,7 @@ class Kill(NamedTuple):
         delay_s: And so much later.
         call, number, how: By itself instead, at a call of the operating system; see `trap`.
             Without a call, `number` is the signal.
+        only: Of the calls, count those alone that touch a file of this name.
     """
 
     requests: int = 0
@@ -397,6 +398,7 @@ class Kill(NamedTuple):
     call: str = ""
     number: int = signal.SIGKILL
     how: str = ""
+    only: str = ""
 
     @classmethod
     def drawn(cls, draw: random.Random) -> Kill:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import re
 import subprocess
 import sys
+import threading
 import time
 import zlib
 from collections.abc import Callable
@@ -323,6 +325,42 @@ def test_nothing_but(tmp_path: Path, reckon: Reckoner) -> None:
             *lines, _ = lines_of(folder / "out.jsonl")
             assert {outcome(line) for line in lines} <= expected | {"timeout"}, name
         reckon.count(endpoints=1, runs=1)
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("transport", ["lean", "session"])
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "packed"])
+def test_large_answers_all_at_once(
+    tmp_path: Path, reckon: Reckoner, transport: str, *, packed: bool
+) -> None:
+    """48 answers of 16 MiB that come together are read a few at a time; all are kept."""
+    count = 48
+    # The first open the window.
+    rows = [row(f"small {n}") for n in range(600)] + [row(f"large {n}") for n in range(count)]
+    (tmp_path / "in.jsonl").write_bytes(as_lines(rows))
+    body = b'{"choices": [{"index": 0, "message": {"content": "%b"}}]}' % (b"x" * 16 * len(_MIB))
+    large = answer(gzip.compress(body, 1), headers=[_GZIP]) if packed else answer(body)
+    together = threading.Barrier(count, timeout=10)
+
+    def script(peer: Peer) -> None:
+        while True:
+            if b"small" in peer.request().body:
+                peer.send(answer(_GOOD))
+                continue
+            with contextlib.suppress(threading.BrokenBarrierError):
+                together.wait()
+            peer.send(large)
+
+    with HostileServer(script) as server:
+        code, said, memory_kib = run(
+            tmp_path, server.origin, "--transport", transport, "--concurrency", str(count),
+            "--durability", "flush", hang_s=4 * HANG_S,
+        )  # fmt: skip
+    assert code == 0, said
+    assert (tmp_path / "out.jsonl").read_bytes().count(b'"custom_id":"large') == count
+    assert not together.broken, "all at once"
+    assert memory_kib < 400 * 1024, f"{memory_kib / 1024:.0f} MiB"
+    reckon.count(endpoints=1, runs=1, rows=len(rows), served=len(rows))
 
 
 def test_the_last_row_is_stuck(tmp_path: Path, reckon: Reckoner) -> None:

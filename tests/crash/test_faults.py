@@ -43,11 +43,12 @@ def job(tmp_path: Path, endpoint: Endpoint, reckon: Reckoner) -> Job:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 16 MiB."""
+def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A file system of 16 MiB, or of another size that is asked for."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)], check=True)
+    size = f"size={getattr(request, 'param', '16m')}"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder)], check=True)
     try:
         yield folder
     finally:
@@ -87,6 +88,27 @@ def test_the_disk_fills_up(
     assert endpoint.seen == 0, "nothing is sent while the disk is full"
     filler.unlink()
     endpoint.padding = 0
+    job.complete()
+
+
+@as_root
+@pytest.mark.parametrize("small_disk", ["48m"], indirect=True)
+def test_the_disk_fills_up_with_large_answers(
+    tmp_path: Path, small_disk: Path, endpoint: Endpoint, reckon: Reckoner
+) -> None:
+    """Answers of 200 kB, 64 at a time, on a disk that fills up: all that was served is kept."""
+    endpoint.padding, endpoint.latency_s = 200_000, 0.3
+    job = reckon.watch(Job(tmp_path, endpoint, "--concurrency", "64"))
+    reckon.count(faults=1)
+    job.output = small_disk / "out.jsonl"
+    job.partial = small_disk / "out.jsonl.partial"
+    job.write_source([good_row(number) for number in range(400)])
+    job.run(expected=8)
+    assert "is full" in job.said
+    done = read(job.partial)
+    assert done.lines == endpoint.seen > 64, "all that was paid for"
+    endpoint.padding, endpoint.latency_s = 0, 0.02
+    subprocess.run(["mount", "-o", "remount,size=96m", str(small_disk)], check=True)
     job.complete()
 
 

@@ -136,7 +136,7 @@ def test_no_core(tmp_path: Path, reckon: Reckoner) -> None:
         "import os, resource, signal\n"
         "resource.setrlimit(resource.RLIMIT_CORE, (1 << 20, 1 << 20))\n"
         "from batcher.cli import faults\n"
-        "faults.own_process()\n"
+        "faults.leave_no_core()\n"
         "print(resource.getrlimit(resource.RLIMIT_CORE)[0])\n"
         "os.kill(os.getpid(), signal.SIGSEGV)\n"
     )

@@ -2,6 +2,7 @@
 
 CALL is a function of `os`; of its calls that touch the job's folder (named by `TRAP_FOLDER`) the
 NUMBERth is the last: HOW is `before`, `after`, or `torn` for a write of which half is carried out.
+With `slow` nothing is killed: from the NUMBERth on, each of these calls takes three seconds more.
 """
 
 from __future__ import annotations
@@ -9,9 +10,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+_SLOW_S = 3.0
 
 
 def _arm(call: str, number: int, how: str, folder: str) -> None:
@@ -23,6 +27,9 @@ def _arm(call: str, number: int, how: str, folder: str) -> None:
             return real(*arguments, **options)
         left[0] -= 1
         if left[0] > 0:
+            return real(*arguments, **options)
+        if how == "slow":
+            time.sleep(_SLOW_S)
             return real(*arguments, **options)
         if how == "torn":
             real(arguments[0], bytes(arguments[1])[: max(1, len(arguments[1]) // 2)])
