@@ -13,7 +13,7 @@ import math
 import random
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batcher.governor import Governor, Limits, Outcome, Permit, RateHeaders
 
@@ -25,6 +25,11 @@ __all__ = ["Endpoint", "Figures", "Sim"]
 # A loop that wakes late: what a busy event loop adds to every timer, at most.
 TIMER_LATE_S = 0.002
 HEADERS_EVERY_S = 0.05
+SERVICE_LEAST_S = 1e-4
+# The mean time in service is taken over so many.
+MEAN_OF = 20_000
+# Keeps a product of many factors within what a float holds.
+LARGE = 1e200
 # What the engine reserves for a request, and what it turns out to use.
 TOKENS_RESERVED = 1000.0
 TOKENS_USED = 600.0
@@ -65,6 +70,42 @@ class Endpoint:
         if self.law == "exponential":
             return rng.expovariate(1 / self.mean_s)
         return self.mean_s * math.exp(rng.gauss(-(self.sigma**2) / 2, self.sigma))
+
+    def service_s(self, latency_s: float) -> float:
+        """Return the part of a latency that is spent where requests share a capacity."""
+        return max(SERVICE_LEAST_S, latency_s - self.rtt_s)
+
+    def speed(self, serving: int) -> float:
+        """Return the speed of each of so many requests in service, of that of one alone."""
+        return 1.0 if serving <= self.knee else (self.knee / serving) ** (1 + self.fall)
+
+    def best_per_s(self, most: int) -> float:
+        """Return the throughput of the best fixed number in flight, at most `most`.
+
+        A closed network of a delay (the way there and back) and a shared processor: what is in
+        service has a distribution in product form, whatever the law of the latency.
+        """
+        rng = random.Random(0)
+        mean_s = sum(self.service_s(self.latency_s(rng)) for _ in range(MEAN_OF)) / MEAN_OF
+        return max(self._per_s(n, mean_s) for n in self._sizes(mean_s, most))
+
+    def _sizes(self, mean_s: float, most: int) -> range:
+        least = int(self.knee)
+        far = math.ceil(least * (1 + self.rtt_s / mean_s) * 1.2)
+        return range(min(least, most), min(far, most) + 1, max(1, least // 50))
+
+    def _per_s(self, n: int, mean_s: float) -> float:
+        """Return the throughput of `n` in flight by the weights of 0 to `n` in service."""
+        weight, total, served = 1.0, 1.0, 0.0
+        for serving in range(1, n + 1):
+            per_s = serving * self.speed(serving) / mean_s
+            # The rate into service from the way, over that out of it.
+            weight *= (n - serving + 1) / self.rtt_s / per_s
+            total += weight
+            served += weight * per_s
+            if total > LARGE:
+                weight, total, served = weight / LARGE, total / LARGE, served / LARGE
+        return served / total
 
 
 class Limiter:
@@ -156,7 +197,7 @@ class Sim:
         self.figures = Figures()
         self.fresh = 0
         self.again: deque[int] = deque()
-        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._order = 0
         self._service: list[tuple[float, int, Work]] = []
         self._virtual = 0.0
@@ -164,23 +205,25 @@ class Sim:
         self._serving = 0
         self._wake_s = math.inf
         self._learned_s = -math.inf
+        self._size = 0
         for at_s, name, value in endpoint.changes:
-            self._at(at_s, lambda n=name, v=value: setattr(self.end, n, v))  # type: ignore[misc]
+            self._at(at_s, setattr, self.end, name, value)
         if endpoint.outage:
             self._at(endpoint.outage[0], self._crash)
 
     def run(self, until_s: float) -> Figures:
         """Run until `until_s` of virtual time."""
         self._pump()
-        while self._events and self._events[0][0] <= until_s:
-            self.now_s, _, act = heapq.heappop(self._events)
-            act()
+        events, pop = self._events, heapq.heappop
+        while events and events[0][0] <= until_s:
+            self.now_s, _, act, args = pop(events)
+            act(*args)
         self.now_s = until_s
         return self.figures
 
-    def _at(self, at_s: float, act: Callable[[], None]) -> None:
+    def _at(self, at_s: float, act: Callable[..., None], *args: Any) -> None:
         self._order += 1
-        heapq.heappush(self._events, (at_s, self._order, act))
+        heapq.heappush(self._events, (at_s, self._order, act, args))
 
     def _pump(self) -> None:
         while True:
@@ -198,10 +241,11 @@ class Sim:
             arrive_s = self.now_s + self.end.rtt_s / 2
             if self.end.jitter_s:
                 arrive_s += self.rng.expovariate(1 / self.end.jitter_s)
-            self._at(arrive_s, lambda r=row, p=answer: self._arrive(r, p))  # type: ignore[misc]
-        size, windows = self.gov.window, self.figures.windows
-        if not windows or windows[-1][1] != size:
-            windows.append((self.now_s, size))
+            self._at(arrive_s, self._arrive, row, answer)
+        size = self.lane.window.size
+        if size != self._size:
+            self._size = size
+            self.figures.windows.append((self.now_s, self.gov.window))
 
     def _sleep(self, wait_s: float) -> None:
         assert wait_s > 0, "a wait of nothing would spin"
@@ -220,32 +264,33 @@ class Sim:
         end = self.end
         back_s = self.now_s + end.rtt_s / 2
         if end.outage and end.outage[0] <= self.now_s < end.outage[1]:
-            self._at(back_s, lambda: self._settle(row, permit, Outcome.OUTAGE))
+            self._at(back_s, self._settle, row, permit, Outcome.OUTAGE)
         elif not self.limiter.allow(self.now_s):
             self.figures.refused += 1
             self.figures.refused_at.append(self.now_s)
             wait_s = self.limiter.wait_s(self.now_s)
             if end.slow_refusals:
                 back_s += end.latency_s(self.rng)
-            self._at(back_s, lambda: self._settle(row, permit, Outcome.THROTTLED, wait_s))
+            self._at(back_s, self._settle, row, permit, Outcome.THROTTLED, wait_s)
         elif self.rng.random() < end.failing:
-            self._at(back_s, lambda: self._settle(row, permit, Outcome.ERROR))
+            self._at(back_s, self._settle, row, permit, Outcome.ERROR)
         else:
             told = self.limiter.headers(self.now_s) if end.tells == "headers" else None
             self._serve(Work(row, permit, told))
 
     def _speed(self) -> float:
-        n = len(self._service)
-        return 1.0 if n <= self.end.knee else (self.end.knee / n) ** (1 + self.end.fall)
+        return self.end.speed(len(self._service))
 
     def _advance(self) -> None:
-        self._virtual += (self.now_s - self._virtual_at_s) * self._speed()
-        self._virtual_at_s = self.now_s
+        now_s = self.now_s
+        if now_s > self._virtual_at_s:
+            self._virtual += (now_s - self._virtual_at_s) * self._speed()
+            self._virtual_at_s = now_s
 
     def _serve(self, work: Work) -> None:
         self._advance()
         self._order += 1
-        done = self._virtual + max(1e-4, self.end.latency_s(self.rng) - self.end.rtt_s)
+        done = self._virtual + self.end.service_s(self.end.latency_s(self.rng))
         heapq.heappush(self._service, (done, self._order, work))
         self._plan()
 
@@ -253,18 +298,15 @@ class Sim:
         self._serving += 1
         if self._service:
             left = max(0.0, self._service[0][0] - self._virtual)
-            plan = self._serving
-            self._at(self.now_s + left / self._speed(), lambda: self._served(plan))
+            self._at(self.now_s + left / self._speed(), self._served, self._serving)
 
     def _served(self, plan: int) -> None:
         if plan != self._serving:
             return
         self._advance()
-        done: list[Work] = []
+        back_s = self.now_s + self.end.rtt_s / 2
         while self._service and self._service[0][0] <= self._virtual + 1e-9:
-            done.append(heapq.heappop(self._service)[2])
-        for work in done:
-            self._at(self.now_s + self.end.rtt_s / 2, lambda w=work: self._answer(w))  # type: ignore[misc]
+            self._at(back_s, self._answer, heapq.heappop(self._service)[2])
         self._plan()
 
     def _answer(self, work: Work) -> None:
@@ -292,7 +334,7 @@ class Sim:
         elif outcome is Outcome.THROTTLED:
             self.again.append(row)
         else:
-            self._at(self.now_s + self.rng.random(), lambda: self._retry(row))
+            self._at(self.now_s + self.rng.random(), self._retry, row)
         self._pump()
 
     def _retry(self, row: int) -> None:
