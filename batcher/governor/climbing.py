@@ -3,30 +3,30 @@
 The base is the present size, with a look at what it delivers. A trial is a size a step away: let
 the change take effect (what is above the size settles, then one mean latency passes), then look,
 until the difference in throughput stands out from the noise that the latencies themselves show. The
-better size becomes the base. Steps grow while they succeed; rests between trials grow while they
-fail. A trial downwards is made only where requests wait in a queue, which latency shows.
+better size becomes the base. Which sizes are worth a trial is the bracket's matter: a size that was
+clearly worse is not asked again, and between it and the base the middle is tried. Trials that end
+unclear are dear, so each doubles the rest before the next; so does a bracket that is closed, which
+is opened again after it. A trial downwards is made only where requests wait in a queue: latency
+shows it, or a larger size that delivered less.
 """
 
 from __future__ import annotations
 
 import math
 from enum import Enum, auto
+from typing import NamedTuple
 
+from batcher.governor.bracket import STEPS, Bracket
 from batcher.governor.looks import Look, Tally, contrast
 
 __all__ = ["Climbing"]
 
-# Steps grow while they succeed, as in an accelerating line search. The first is what a tent-shaped
-# throughput (up by n, down by 1/n) can be off by and still be above 93% of its best.
-STEPS = (1.15, 1.3, 1.6, 2.0)
-# What the opening left off at is a guess: begin with a larger step.
-FIRST_STEP = 2
 # A step must bring this share of what it would bring to an idle endpoint (in logarithms), or the
 # larger window is not worth its load. 0.1 keeps 90% of a saturating curve n / (n + h).
 GAIN_SHARE = 0.1
 # Standard errors by which a difference must stand out.
 CLEAR_Z = 1.6
-# A larger size that seems to bring nothing is dropped once this share of the base's own answers has
+# A size that seems to bring nothing is dropped once this share of the base's own answers has
 # been seen there: to look on would cost, and what is unclear is so by the base as much.
 LOSING_ANSWERS = 1.0
 # A step smaller than so many standard errors would be judged by luck.
@@ -47,10 +47,10 @@ WARM = 1.5
 SETTLED = 1.2
 # A step that brought this share of what it could: the endpoint is far from its best, go faster.
 FAR_SHARE = 0.7
-# Latency this many times the lowest seen: go down first, and far.
+# Latency this many times the lowest seen: go down first.
 DEEP_RATIO = 2.0
-# Failed trials cost throughput: rests between them double up to this many times the first, which
-# leaves a trial of three rounds at 87% one in ten: a hundredth.
+# Trials cost throughput: rests between them double up to this many times the first, which leaves a
+# trial of three rounds at 87% one in ten: a hundredth.
 REST_MOST = 16
 # Latency above the lowest seen is time in a queue. Below this ratio there is none to shrink, and
 # smaller sizes are tried only at the longest rest, in case the lowest was never low.
@@ -81,15 +81,16 @@ class Climbing:
 
     __slots__ = (
         "_base",
+        "_bracket",
         "_changed_s",
+        "_closed",
         "_deep_tried",
-        "_down",
+        "_falls",
         "_from_seq",
         "_most",
         "_phase",
         "_rest",
         "_size",
-        "_step",
         "_trial",
         "failed_share",
         "far",
@@ -104,12 +105,13 @@ class Climbing:
         self._base: Look | None = None
         self._trial: int | None = None
         self._phase = Phase.DRAIN
-        self._down = False
-        self._step = FIRST_STEP
+        self._bracket = Bracket()
+        self._closed = False
+        self._falls = False
+        self._deep_tried = False
         self._rest = 1
         self._from_seq = 0
         self._changed_s = 0.0
-        self._deep_tried = 0
         self.floor_s = floor_s
         self.mean_s = mean_s
         self.looked = 0
@@ -179,9 +181,13 @@ class Climbing:
             if abs(change) <= MOVED_Z * error:
                 look = old.merged(look)
             else:
-                self._down = change < 0
+                self._closed = True
+                self._bracket.down = change < 0
                 self._rest = 1
         self._base = look
+        if self._closed:
+            self._bracket.open()
+            self._closed = False
         self._try_next(tally, now_s)
 
     def _note(self, look: Look) -> None:
@@ -191,23 +197,17 @@ class Climbing:
 
     def _try_next(self, tally: Tally, now_s: float) -> None:
         queue = (self.mean_s or 0.0) / self.floor_s
-        if queue > DEEP_RATIO and self._deep_tried != self._size:
-            self._deep_tried = self._size
-            self._down, self._step = True, len(STEPS) - 1
-        may_fall = self._size > 1 and (queue > QUEUE_RATIO or self._rest == REST_MOST)
-        may_rise = self._size < self._most
-        may = (may_rise, may_fall)
-        if may[not self._down] and not may[self._down]:
-            self._down, self._step = not self._down, 0
-        if not (may_fall if self._down else may_rise):
+        if queue > DEEP_RATIO and not self._deep_tried:
+            self._deep_tried = self._bracket.down = True
+        may_fall = queue > QUEUE_RATIO or self._falls or self._rest == REST_MOST
+        step = self._visible_step()
+        self._trial = self._bracket.target(self._size, self._most, step, may_fall=may_fall)
+        if self._trial is None:
+            self._closed = True
+            self._rest = min(self._rest * 2, REST_MOST)
             self._look_on(tally, now_s)
-            return
-        factor = STEPS[max(self._step, self._visible_step())]
-        if self._down:
-            self._trial = min(self._size - 1, math.ceil(self._size / factor))
         else:
-            self._trial = min(self._most, max(self._size + 1, int(self._size * factor)))
-        self.begin(tally, now_s, 0)
+            self.begin(tally, now_s, 0)
 
     def _visible_step(self) -> int:
         """Return the smallest step that an affordable look can tell from the noise."""
@@ -221,35 +221,68 @@ class Climbing:
     def _trial_seen(self, look: Look, tally: Tally, now_s: float) -> None:
         base = self._base
         assert base is not None  # a trial is made from a base that was looked at
-        high, low = (base, look) if self._down else (look, base)
-        change, error = contrast(high, low)
-        margin = change - GAIN_SHARE * math.log(high.size / low.size)
-        losing = margin < 0 and not self._down
-        unclear = max(abs(margin), AT_STAKE) < CLEAR_Z * error
-        enough: float = max(ANSWERS_MOST, ROUNDS_MOST * look.size)
-        if losing:
-            enough = min(enough, max(ANSWERS_LEAST, LOSING_ANSWERS * base.answers))
-        if unclear and look.answers < enough:
+        verdict = _judged(base, look)
+        if not verdict.clear and look.answers < _enough(base, look, verdict):
             tally.due_answers = tally.answers + max(ANSWERS_LEAST, tally.answers // 4)
             return
         self._note(look)
-        if (margin < 0) if self._down else (margin > 0):
-            self._size, self._base = look.size, look
-            self._trial = None
-            most = math.log(high.size / low.size)
-            far = abs(change) > FAR_SHARE * most
-            self._step = min(self._step + 1, len(STEPS) - 1) if far else 0
-            if change - error > FAR_SHARE * most and not self._down and look.size < self._most:
-                self.far = look.mean_s, look.answers
-                return
-            self._rest = 1
-            self._try_next(tally, now_s)
+        self._trial = None
+        if verdict.margin > 0:
+            self._won(base, look, verdict)
+            if self.far is None:
+                self._try_next(tally, now_s)
             return
-        if self._down:
+        falls = look.size > base.size and verdict.gain < -CLEAR_Z * verdict.error
+        self._lost(base, look, clear=verdict.clear, falls=falls)
+        self.begin(tally, now_s, 0)
+
+    def _won(self, base: Look, look: Look, verdict: Verdict) -> None:
+        self._size, self._base = look.size, look
+        self._bracket.won(base.size, look.size, clear=verdict.clear)
+        # After a step down the larger size is one that fell.
+        self._falls = look.size < base.size
+        self._deep_tried = False
+        self._rest = 1
+        sure = verdict.gain - verdict.error
+        unknown = self._bracket.high == math.inf and look.size < self._most
+        if unknown and sure > FAR_SHARE * math.log(look.size / base.size) > 0:
+            self.far = look.mean_s, look.answers
+
+    def _lost(self, base: Look, look: Look, *, clear: bool, falls: bool) -> None:
+        if look.size < base.size:
             # A smaller size was not quicker: there is no queue, and the floor was a lucky spell.
             self.floor_s = max(self.floor_s, look.mean_s)
-        self._trial = None
-        self._step = 0
-        self._rest = min(self._rest * 2, REST_MOST)
-        self._down = not self._down
-        self.begin(tally, now_s, 0)
+        if not clear:
+            self._rest = min(self._rest * 2, REST_MOST)
+        self._falls = falls
+        self._bracket.lost(base.size, look.size, clear=clear)
+
+
+class Verdict(NamedTuple):
+    """A trial against its base.
+
+    Attributes:
+        gain: What the trial delivers more, in logarithms; negative where it is less.
+        error: Standard error of that.
+        margin: What it delivers more than it must.
+        clear: Whether the margin stands out from the noise.
+    """
+
+    gain: float
+    error: float
+    margin: float
+    clear: bool
+
+
+def _judged(base: Look, look: Look) -> Verdict:
+    gain, error = contrast(look, base)
+    margin = gain - GAIN_SHARE * math.log(look.size / base.size)
+    return Verdict(gain, error, margin, max(abs(margin), AT_STAKE) >= CLEAR_Z * error)
+
+
+def _enough(base: Look, look: Look, verdict: Verdict) -> float:
+    """Return after how many answers the sign of the margin decides."""
+    enough: float = max(ANSWERS_MOST, ROUNDS_MOST * look.size)
+    if verdict.margin < 0:
+        enough = min(enough, max(ANSWERS_LEAST, LOSING_ANSWERS * base.answers))
+    return enough

@@ -40,6 +40,8 @@ SLOWER_NOISE = 1.5
 # Rounds whose lag was no more than this times those before were borne with ease; only they are what
 # later ones are measured by.
 EASE = 1.5
+# A round that brought less than this is the last: what is left to find is for the climb.
+STALLED = 1.1
 # A verdict from fewer requests than this is tried once more, by TCP's pace.
 ENOUGH = 16
 AGAIN_GROWTH = 2.0
@@ -160,7 +162,7 @@ class Opening:
             self._borne = self._start
             if self._seen >= ENOUGH:
                 self.floor_s = self.mean_s
-        if self._start >= self._ceiling:
+        if self._start >= self._ceiling or self._size < STALLED * self._start:
             self.over = True
         self._start, self._began_s = self._size, now_s
         self._answers, self._lag_s = 0, 0.0
