@@ -294,6 +294,18 @@ def test_retries_have_a_budget_that_delays() -> None:
     assert 400 < sent < 1000
 
 
+def test_an_answer_earns_a_retry() -> None:
+    """Where the budget is spent, each answer lets one more retry leave at once."""
+    _made, lane = governor()
+    first = send(lane, 0.0)
+    for _ in range(100):
+        lane.settle(send(lane, 0.0, retry=True), Outcome.VOID, 0.0)
+    assert wait_of(lane, 0.0, retry=True) > 0
+    lane.succeeded(first, 0.0, None)
+    lane.settle(send(lane, 0.0, retry=True), Outcome.VOID, 0.0)
+    assert wait_of(lane, 0.0, retry=True) > 0
+
+
 def openai_headers(limit: float, remaining: float, reset_s: float) -> RateHeaders:
     """The request half of the headers."""
     return RateHeaders(limit, remaining, reset_s)

@@ -90,37 +90,31 @@ class ToldRate:
 
         Args:
             limit: The limit itself.
-            remaining: What remains of it.
-            reset_s: Seconds until it is whole again.
+            remaining, reset_s: What remains of it; seconds until it is whole again.
             sent_s: When the request left: the time that the headers speak of.
             now_s: When they came.
             spent_per_s: What has left a second since then, in requests or tokens.
         """
-        if limit is None or remaining is None or reset_s is None or sent_s < self._sent_s:
+        if limit is None or remaining is None or reset_s is None:
             return
-        if limit <= 0 or remaining < 0 or reset_s < 0:
+        if sent_s < self._sent_s or limit <= 0 or remaining < 0 or reset_s < 0:
             return
         self._sent_s = sent_s
         self._period_s = max(self._period_s, reset_s)
         self._end_s = sent_s + reset_s
         limit = self._whole(limit, remaining, reset_s)
-        used = limit - remaining
-        if reset_s < RESET_LEAST_S or used <= 0:
+        if reset_s < RESET_LEAST_S or remaining >= limit:
             return
-        refill = used / reset_s
+        refill = (limit - remaining) / reset_s
         self._tell_apart(sent_s, reset_s, refill)
         self._full_per_s = max(refill, limit / self._period_s)
-        since_s = now_s - sent_s
-        left = max(0.0, remaining - spent_per_s * since_s)
+        left = max(0.0, remaining - spent_per_s * (now_s - sent_s))
         if self._bucket:
-            self._rate = rate = self._averaged(refill)
-            left = min(limit, left + rate * since_s)
-            ratio = left / max(limit - left, 1e-9)
-            self.per_s = rate * min(BUCKET_MOST, max(BUCKET_LEAST, ratio))
+            self.per_s = self._of_bucket(limit, left, refill, now_s - sent_s)
         else:
-            left_s = max(self._end_s - now_s, RESET_LEAST_S)
             least = 0.0 if self._bucket is False else ASK_SHARE * refill
-            self.per_s = max(left / left_s, least, 1.0 / (reset_s + 1.0))
+            per_s = left / max(self._end_s - now_s, RESET_LEAST_S)
+            self.per_s = max(per_s, least, 1.0 / (reset_s + 1.0))
 
     def step(self, now_s: float) -> None:
         """Note that time has passed: beyond the told reset the limit is whole again."""
@@ -143,10 +137,13 @@ class ToldRate:
             )
         return limit if self._holds is None else self._holds
 
-    def _averaged(self, refill: float) -> float:
-        if self._rate is None:
-            return refill
-        return self._rate + (refill - self._rate) / AVERAGE_OVER
+    def _of_bucket(self, limit: float, left: float, refill: float, since_s: float) -> float:
+        """Return the pace that keeps a bucket half full; `left` is before what came in since."""
+        rate = refill if self._rate is None else self._rate
+        self._rate = rate = rate + (refill - rate) / AVERAGE_OVER
+        left = min(limit, left + rate * since_s)
+        ratio = left / max(limit - left, 1e-9)
+        return rate * min(BUCKET_MOST, max(BUCKET_LEAST, ratio))
 
     def _tell_apart(self, sent_s: float, reset_s: float, refill: float) -> None:
         if self._ref is None:

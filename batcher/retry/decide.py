@@ -202,9 +202,7 @@ def decide(
         now_unix: Seconds, for dates in headers.
         jitter: Uniform in [0, 1), drawn by the caller.
 
-    Returns:
-        The verdict. A `Retry` for `OWN` is within `max_attempts`; one for `OUTAGE` may not be: see
-        `charge`.
+    A `Retry` for `OWN` is within `max_attempts`; for one for `OUTAGE` see `charge`.
 
     Source: the retry table in the README; openai-python `_should_retry`.
     """
@@ -212,22 +210,15 @@ def decide(
         return _decide_failure(policy, attempt, charged=charged, jitter=jitter)
     if attempt.status == _OK and family is _CHAT and (usage := plain_usage_of(answer)) is not None:
         return _new(Accept, (usage,))
-    error = embedded_error(answer)
-    if error is None and attempt.status in SUCCESSES:
-        code = _missing(attempt, answer, family)
-        if code is None:
-            return Accept(read_usage(answer, family))
-        sense = Sense.OWN
-    else:
-        sense, code = sense_of(attempt.status, error), code_of(attempt.status, error)
-    message = _told(attempt.status, code)
-    if sense is Sense.REFUSED:
-        return Stop(StopReason.REFUSED, f"the endpoint refuses the account: {message}")
+    wrong = _wrong(attempt, answer, family)
+    if wrong is None:
+        return Accept(read_usage(answer, family))
+    sense, code = wrong
     hints = _hints(attempt, sense, now_unix)
     if sense is Sense.OUTAGE and attempt.status == HTTPStatus.SERVICE_UNAVAILABLE and hints.firm_s:
         sense = Sense.THROTTLED
-    backoff = backoff_s(policy, charged=charged, jitter=jitter)
-    retry = Retry(_CAUSES.get(sense, Cause.OWN), backoff, None, code, message)
+    cause, told = _CAUSES.get(sense, Cause.OWN), _told(attempt.status, code)
+    retry = Retry(cause, backoff_s(policy, charged=charged, jitter=jitter), None, code, told)
     return _weigh(policy, sense, hints, retry, charged=charged)
 
 
@@ -256,12 +247,16 @@ def _decide_failure(
     return charge(policy, retry, charged=charged) if cause is Cause.OWN else retry
 
 
-def _missing(reply: Reply, answer: object, family: Family) -> str | None:
-    """Say under which code a 2xx answer without an error is no answer."""
+def _wrong(reply: Reply, answer: object, family: Family) -> tuple[Sense, str] | None:
+    """Say what is wrong with a reply and under which code; None where it is an answer."""
+    error = embedded_error(answer)
+    if error is not None or reply.status not in SUCCESSES:
+        return sense_of(reply.status, error), code_of(reply.status, error)
     if answer is NOT_JSON:
         # DeepSeek keeps a connection open with blank lines, and may then send nothing else.
-        return "invalid_answer" if reply.body.strip() else "empty_answer"
-    return missing_part(answer, family)
+        return Sense.OWN, "invalid_answer" if reply.body.strip() else "empty_answer"
+    missing = missing_part(answer, family)
+    return None if missing is None else (Sense.OWN, missing)
 
 
 class _Hints(NamedTuple):
@@ -283,6 +278,8 @@ def _weigh(
     policy: RetryPolicy, sense: Sense, hints: _Hints, retry: Retry, *, charged: int
 ) -> Verdict:
     """Let the endpoint's own word, its waits and the number of attempts have their say."""
+    if sense is Sense.REFUSED:
+        return Stop(StopReason.REFUSED, f"the endpoint refuses the account: {retry.message}")
     longest_s = policy.give_up_after_s
     if sense is Sense.THROTTLED and hints.firm_s is not None and hints.firm_s > longest_s:
         asked = f"the endpoint asks for a wait of {hints.firm_s:.0f} s"
