@@ -197,6 +197,17 @@ def test_a_choice_is_written_alone() -> None:
     assert not ask(tools=[tool("label", LABEL), tool("b", LABEL)], tool_choice="required").only
 
 
+def test_a_choice_is_asked_for_in_short() -> None:
+    """Its schema binds the answer, and is not told again; what is said of an argument is."""
+    described = {**LABEL, "properties": {"label": {"enum": ["good", "bad"], "description": "how"}}}
+    for parameters, more in ((LABEL, ""), (described, "\n- label: how")):
+        asked = ask(tools=[tool("label", parameters)], tool_choice="required")
+        (system, *_) = asked.body["messages"]
+        assert system["content"] == (
+            f"Tool label: what label does. Reply with its arguments as one JSON object.{more}"
+        )
+
+
 def test_a_history_with_calls_needs_no_tools() -> None:
     """Calls and results are rendered even where the request offers no tools any more."""
     asked = ask(USER, CALLED, RESULT)

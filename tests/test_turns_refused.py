@@ -60,6 +60,7 @@ def test_a_job_that_asks_for_several_choices(job: Job, endpoint: Endpoint, table
     ran = job.run(source=path)
     assert ran.code == 2
     assert f"{name} is above 1" in ran.err
+    assert f"{name} is above 1" in job.run("--rehearse", source=path).err
     assert endpoint.books.attempts == 0
 
 

@@ -86,6 +86,8 @@ def _settled(given: Mapping[str, Given], around: Surroundings, *, sending: bool)
     settled["handlers"] = handler_table(
         section(given, "handlers"), given, around.environ, around.read_key, sending=sending
     )
+    if settled["handlers"]:
+        _check_one_choice(settled)
     if rehearsing:
         settled |= settle_rehearsal(given, settled["endpoint"])
     if "prices" in given:
@@ -136,18 +138,16 @@ def _check_answers(settings: Settings) -> None:
         raise UsageError("answer.votes needs labels to vote for: answer.labels or answer.label")
     if "gold" in settings.answer and settings.answer["gold"] not in settings.carry:
         raise UsageError("answer.gold must be one of the fields that carry names")
-    if settings.handlers:
-        _check_one_choice(settings)
     if not settings.check_answers and (settings.handlers or settings.on_invalid != "fail"):
         raise UsageError("--no-check-answers finds no answer invalid, and lets no tool be called")
 
 
-def _check_one_choice(settings: Settings) -> None:
+def _check_one_choice(settled: Mapping[str, Any]) -> None:
     """Refuse several choices with handlers: each would be a conversation of its own."""
     asked = {
-        "answer.votes": settings.answer.get("votes"),
-        "request.n": (settings.template or {}).get("n"),
-        "defaults.n": settings.defaults.get("n"),
+        "answer.votes": settled["answer"].get("votes"),
+        "request.n": (settled.get("template") or {}).get("n"),
+        "defaults.n": settled.get("defaults", {}).get("n"),
     }
     for name, many in asked.items():
         if isinstance(many, int | float) and many > 1:
