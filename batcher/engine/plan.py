@@ -51,6 +51,12 @@ class Plan:
     changed_paid: int = 0
     matched: int = 0
 
+    def note_bad(self, row: BadRow) -> None:
+        """Count a row that can't be sent."""
+        self.bad += 1
+        if len(self.bad_rows) < _SHOWN_BAD_ROWS:
+            self.bad_rows.append(row)
+
     def refuse_bad_rows(self) -> None:
         """Raise `UsageError`, naming the first bad rows, if there are any."""
         if self.bad:
@@ -82,9 +88,7 @@ def make_plan(
             plan.total += 1
             plan.matched += member.entry < before
             if isinstance(member.row, BadRow):
-                plan.bad += 1
-                if len(plan.bad_rows) < _SHOWN_BAD_ROWS:
-                    plan.bad_rows.append(member.row)
+                plan.note_bad(member.row)
             if member.changed:
                 plan.changed_entries.append(member.entry)
                 plan.changed_paid += member.paid

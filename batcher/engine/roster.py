@@ -7,12 +7,15 @@ is known by its bytes.
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Sequence
+from itertools import compress
 from typing import Final, NamedTuple
 
 from batcher.codec import RowParser, raw_hash
 from batcher.errors import StorageError
 from batcher.journal import State
-from batcher.journal.index import DONE, PAID, SEEN, UNNAMED, identity
+from batcher.journal.index import DONE, NO_OFFSET, PAID, SEEN, UNNAMED, identities, identity
 from batcher.records import BadRow, Row
 from batcher.source import Line
 
@@ -85,6 +88,24 @@ class Roster:
         occurrence = self._occurrence(request_hash)
         key = identity(None, request_hash, occurrence)
         return self._member(row, request_hash, key, self.index.find(key), occurrence + 1)
+
+    def enter_seen(self, lines: Sequence[Line], names: Sequence[str | None]) -> bool:
+        """Enter good rows by no more than their ids (None: it has none), for who sends none.
+
+        Returns:
+            False, and none is entered, where an id is there already.
+        """
+        given = [name for name in names if name is not None]
+        numbers = [line.number for line in lines]
+        if len(given) != len(numbers):
+            numbers = list(compress(numbers, [name is not None for name in names]))
+        return self.index.extend(
+            identities(given, [], []),
+            offsets=[NO_OFFSET] * len(given),
+            prints=array("I", bytes(4 * len(given))),
+            lines=numbers,
+            flags=bytes([SEEN]) * len(given),
+        )
 
     def revisit(self, line: Line, entry: int, unnamed: int) -> Member:
         """Make a row of a line that was entered before.
