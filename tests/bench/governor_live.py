@@ -3,7 +3,7 @@
 
 `python -m tests.bench.governor_live [--only NAME ...]` prints a line for each scenario: the
 share that was used of what was possible, that of the attempts which were refused or failed, and the
-longest time between two results (for an outage: as long as it was, and until work went on). Ten
+longest time between two results (for an outage: as long as it was, and until work went on). Twenty
 minutes in all; what it shows depends on the machine, so nothing asserts it.
 """
 
@@ -45,6 +45,13 @@ class Case(NamedTuple):
 HIDDEN = 'limit_headers = "none"\nlimit_window_s = 2\n'
 CASES = {
     "hidden rate 10/s, 20 ms": Case(f"rpm = 600\nlatency = 0.02\n{HIDDEN}", (), 10),
+    "hidden rate 500/s, 20 ms": Case(f"rpm = 30000\nlatency = 0.02\n{HIDDEN}", (), 500),
+    "hidden rate 10/s, log-normal 8 s": Case(
+        f'rpm = 600\nlatency = "lognormal:8,0.6"\n{HIDDEN}', ("--concurrency", "1000"), 10, 300
+    ),
+    "hidden rate 500/s, log-normal 8 s": Case(
+        f'rpm = 30000\nlatency = "lognormal:8,0.6"\n{HIDDEN}', ("--concurrency", "12000"), 500, 180
+    ),
     "hidden rate 100/s, log-normal 2 s": Case(
         f'rpm = 6000\nlatency = "lognormal:2,0.6"\n{HIDDEN}', ("--concurrency", "1000"), 100, 120
     ),
