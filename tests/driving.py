@@ -68,11 +68,20 @@ class Driver(NamedTuple):
         return outcome
 
 
+class StrangeSession(SessionTransport):
+    """The plain transport on an aiohttp that it does not know."""
+
+    def knows_aiohttp(self) -> bool:
+        """It does not."""
+        return False
+
+
 # The command line runs on uvloop; within another program the loop may be asyncio's own.
 DRIVERS = [
     pytest.param(Driver(SessionTransport, uvloop.new_event_loop), id="session"),
     pytest.param(Driver(LeanTransport, uvloop.new_event_loop), id="lean"),
     pytest.param(Driver(LeanTransport, asyncio.new_event_loop), id="lean, asyncio"),
+    pytest.param(Driver(StrangeSession, uvloop.new_event_loop), id="session, strange aiohttp"),
 ]
 
 

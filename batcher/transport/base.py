@@ -181,6 +181,16 @@ class BaseTransport(ABC):
     def _url(self, path: str) -> URL:
         return URL(self._resolve(path), encoded=True)
 
+    def _head(self, path: str) -> bytes:
+        """Build the head of a request to `path`, but for the length of its content."""
+        url = self._url(path)
+        lines = [f"POST {url.raw_path_qs} HTTP/1.1", f"Host: {url.host_port_subcomponent}"]
+        lines += [f"{name}: {value}" for name, value in self._headers.items()]
+        if any(character in line for line in lines for character in "\r\n\0"):
+            raise ValueError("a line end in the head of a request")
+        head = "\r\n".join([*lines, "Content-Length: "]).encode().replace(b"%", b"%%")
+        return head + b"%d\r\n\r\n"
+
     def _remember(self, path: str, value: Any) -> Any:
         if len(self._known) >= _MOST_URLS:
             self._known.clear()

@@ -17,23 +17,21 @@ import inspect
 import time
 from collections import deque
 from functools import partial
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Self
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ConnectionKey
-from yarl import URL
 
 from batcher.records import Failure, FailureKind, Reply
 from batcher.transport.base import KEEP_ALIVE_S, BaseTransport, this_task
 from batcher.transport.parser import new_parser
+from batcher.transport.request import KNOWN_AIOHTTP, Target
 from batcher.transport.session import proxy_for
 from batcher.transport.wire import Wire
 
 __all__ = ["LeanTransport"]
 
-# Whose connector and parser this was written for, and tested with.
-_KNOWN_AIOHTTP: Final = "3.14."
 _KNOWN_CONNECT: Final = ["self", "req", "traces", "timeout"]
 _KNOWN_KEY: Final = (
     "host", "port", "is_ssl", "ssl", "proxy", "proxy_auth", "proxy_headers_hash", "server_hostname",
@@ -49,7 +47,7 @@ class LeanTransport(BaseTransport):
 
     def fault(self) -> str:
         """Say what keeps this transport from serving here; empty when nothing does."""
-        if not aiohttp.__version__.startswith(_KNOWN_AIOHTTP):
+        if not aiohttp.__version__.startswith(KNOWN_AIOHTTP):
             return f"it does not know aiohttp {aiohttp.__version__}"
         connect = inspect.signature(aiohttp.TCPConnector.connect)
         if list(connect.parameters) != _KNOWN_CONNECT or ConnectionKey._fields != _KNOWN_KEY:
@@ -68,7 +66,7 @@ class LeanTransport(BaseTransport):
             raise RuntimeError("aiohttp's connector has changed")
         factory: Any = partial(Wire, loop, self._max_bytes, self._intake)
         self._connector._factory = factory  # noqa: SLF001 - as above
-        self._target: Any = _Target.of(self._url("/"))
+        self._target: Any = Target.of(self._url("/"))
         self._timeout = aiohttp.ClientTimeout(total=None, connect=self._connect_timeout_s)
         self._idle: deque[Wire] = deque()
         return self
@@ -91,7 +89,7 @@ class LeanTransport(BaseTransport):
         wire = self._reuse(began_s) or await self._open()
         wire.task = this_task()
         try:
-            outcome = await wire.ask(head % len(body), body)
+            outcome = await wire.ask(head, body)
         except asyncio.CancelledError:
             wire.drop()
             raise
@@ -136,39 +134,6 @@ class LeanTransport(BaseTransport):
         if kind is FailureKind.CONNECTION_RESET and not wire.begun:
             kind = self._reset(this_task(), began_s)
         return self._failure(kind, began_s)
-
-    def _head(self, path: str) -> bytes:
-        """Build the head of a request to `path`, but for the length of its content."""
-        url = self._url(path)
-        lines = [f"POST {url.raw_path_qs} HTTP/1.1", f"Host: {url.host_port_subcomponent}"]
-        lines += [f"{name}: {value}" for name, value in self._headers.items()]
-        if any(character in line for line in lines for character in "\r\n\0"):
-            raise ValueError("a line end in the head of a request")
-        head = "\r\n".join([*lines, "Content-Length: "]).encode().replace(b"%", b"%%")
-        return head + b"%d\r\n\r\n"
-
-
-class _Target(NamedTuple):
-    """What aiohttp's connector asks of a request."""
-
-    url: URL
-    port: int | None
-    connection_key: ConnectionKey
-    ssl: bool = True
-    proxy: URL | None = None
-    server_hostname: str | None = None
-
-    @classmethod
-    def of(cls, url: URL) -> _Target:
-        """Take the origin of a URL as the target."""
-        key = ConnectionKey(
-            url.raw_host or "", url.port, url.scheme == "https", True, None, None, None
-        )
-        return cls(url, url.port, key)
-
-    def is_ssl(self) -> bool:
-        """Whether TLS is spoken."""
-        return self.connection_key.is_ssl
 
 
 class _Nobody:

@@ -1,7 +1,7 @@
 """The plain transport: one `aiohttp.ClientSession`, each of its settings chosen on purpose.
 
 It also serves where the lean one does not: through a proxy, and on an aiohttp that the lean one
-does not know.
+does not know. Elsewhere the session makes its requests by a class of ours (`request`).
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ import urllib.request
 from typing import Any, Final, Self
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from yarl import URL
 
 from batcher.records import Failure, FailureKind, Reply
 from batcher.transport.base import KEEP_ALIVE_S, BaseTransport, this_task
 from batcher.transport.intake import SMALL_BYTES, Pause
+from batcher.transport.request import KNOWN_AIOHTTP, Question, Request
 
 __all__ = ["SessionTransport", "proxy_for"]
 
@@ -29,13 +31,19 @@ _LARGE_BODY_BYTES: Final = 1024 * 1024
 class SessionTransport(BaseTransport):
     """See `BaseTransport`."""
 
+    def knows_aiohttp(self) -> bool:
+        """Whether requests of our own class suit this aiohttp; otherwise they are of its own."""
+        return aiohttp.__version__.startswith(KNOWN_AIOHTTP)
+
     async def __aenter__(self) -> Self:
         tls = self._tls()
         proxy = proxy_for(self._url("/")) if self._trust_env else None
+        self._ours = proxy is None and self.knows_aiohttp()
+        ours: Any = {"request_class": Request} if self._ours else {"headers": self._headers}
         self._session = aiohttp.ClientSession(
             connector=_Connector(self._opening, self._opened, tls),
             cookie_jar=aiohttp.DummyCookieJar(),
-            headers=self._headers,
+            **ours,
             timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_timeout_s),
             auto_decompress=False,
             # Not `trust_env`: that asks the environment, and a netrc file, at every request.
@@ -47,9 +55,10 @@ class SessionTransport(BaseTransport):
         await self._session.close()
 
     async def _exchange(self, path: str, body: bytes, began_s: float) -> Reply | Failure:
-        url = self._known.get(path) or self._remember(path, self._url(path))
-        data: Any = body if len(body) <= _LARGE_BODY_BYTES else io.BytesIO(body)
-        async with self._session.post(url, data=data, allow_redirects=False) as response:
+        url, question = self._known.get(path) or self._remember(path, self._prepared(path))
+        async with self._session.post(
+            url, data=self._data(question, body), allow_redirects=False
+        ) as response:
             length = response.content_length
             if length is not None and length > self._max_bytes:
                 response.close()
@@ -63,6 +72,15 @@ class SessionTransport(BaseTransport):
             if isinstance(text, FailureKind):
                 return self._failure(text, began_s)
             return Reply(response.status, headers, text, time.monotonic() - began_s)
+
+    def _prepared(self, path: str) -> tuple[URL, Question | None]:
+        url = self._url(path)
+        return url, Question.of(url, self._head(path)) if self._ours else None
+
+    def _data(self, question: Question | None, body: bytes) -> Any:
+        if question is not None:
+            return question, body
+        return body if len(body) <= _LARGE_BODY_BYTES else io.BytesIO(body)
 
     async def _read_bounded(self, response: aiohttp.ClientResponse) -> bytes:
         """Read an answer that may be large, up to one byte more than is allowed."""
@@ -95,13 +113,14 @@ class _Connector(aiohttp.TCPConnector):
     async def connect(self, *arguments: Any, **options: Any) -> Connection:
         """Give a connection; never one on which an answer has come that nobody asked for.
 
-        aiohttp would take that answer for the next request's.
+        aiohttp would take that answer for the next request's. Nor one on which a request that was
+        answered early is still being written.
         """
         task = this_task()
         while True:
             connection = await super().connect(*arguments, **options)
             protocol = connection.protocol
-            if task in self._opened or protocol is None or not protocol.should_close:
+            if task in self._opened or protocol is None or _is_clean(protocol):
                 return connection
             connection.close()
 
@@ -112,6 +131,15 @@ class _Connector(aiohttp.TCPConnector):
         protocol = await super()._create_connection(*arguments, **options)
         self._opening.discard(task)
         return protocol
+
+
+def _is_clean(protocol: ResponseHandler) -> bool:
+    transport = protocol.transport
+    return (
+        not protocol.should_close
+        and transport is not None
+        and transport.get_write_buffer_size() == 0
+    )
 
 
 def proxy_for(url: URL) -> URL | None:

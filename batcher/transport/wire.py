@@ -25,11 +25,9 @@ from batcher.records import FailureKind
 from batcher.transport.glance import Answer, at_a_glance
 from batcher.transport.intake import SMALL_BYTES, STEP_BYTES, Intake
 from batcher.transport.parser import content_length, new_parser
+from batcher.transport.request import write_request
 
 __all__ = ["Wire"]
-
-# From here on, copying the body to send it in one piece costs more than a second system call.
-_LARGE_BODY_BYTES: Final = 64 * 1024
 
 # An endpoint that goes on announcing an answer keeps the loop from everyone else's.
 _MOST_INTERIM: Final = 64
@@ -83,11 +81,7 @@ class Wire(asyncio.Protocol):
             return waiter
         self._waiter = waiter
         self.begun = self.reusable = False
-        if len(body) < _LARGE_BODY_BYTES:
-            transport.write(head + body)
-        else:
-            transport.write(head)
-            transport.write(body)
+        write_request(transport, head, body)
         return waiter
 
     def is_open(self) -> bool:
