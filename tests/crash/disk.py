@@ -4,7 +4,8 @@ The files are real; what is doubled is what would survive. Of a file that is wha
 last fsync, and of what came after, as much or as little as the draw will have it: none, a part, or
 a part with zeros where a block never reached the disk. Of a folder it is the names as they stood at
 its last fsync, or after any later change of them. Neither waits for the other: a name may survive
-without its file's bytes, and the other way round.
+without its file's bytes, and the other way round. What a failed fsync was to save is gone for good,
+whatever is synced later, though it can be read as long as the machine is up: so does Linux.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ class Disk:
         # By inode: a descriptor of our own to read it by, and what was synced of it.
         self._files: dict[int, int] = {}
         self._synced: dict[int, bytes] = {}
+        # What a failed fsync has dropped: from where to where.
+        self._holes: dict[int, tuple[int, int]] = {}
         self._names = [self._look()]
         for number, fd in self._files.items():
             self._synced[number] = _content(fd)
@@ -84,7 +87,9 @@ class Disk:
             return {name: self._at_cut[number] for name, number in self._names[-1].items()}
         names = draw.choice(self._names)
         return {
-            name: _torn(self._synced.get(number, b""), self._at_cut[number], draw)
+            name: _torn(
+                self._synced.get(number, b""), self._kept(number, self._at_cut[number]), draw
+            )
             for name, number in names.items()
         }
 
@@ -147,11 +152,25 @@ class Disk:
     def _fsync(self, fd: int) -> None:
         number = self._ours(fd)
         if number:
-            self._step()
+            try:
+                self._step()
+            except OSError:
+                self._drop(number)
+                raise
         if number == self._folder_number:
             self._names = self._names[-1:]
         elif number:
-            self._synced[number] = _content(self._files[number])
+            self._synced[number] = self._kept(number, _content(self._files[number]))
+
+    def _drop(self, number: int) -> None:
+        if number in self._files:
+            begin = len(self._synced.get(number, b""))
+            self._holes.setdefault(number, (begin, len(_content(self._files[number]))))
+
+    def _kept(self, number: int, content: bytes) -> bytes:
+        """Give what of a file could be on the disk."""
+        begin, end = self._holes.get(number, (0, 0))
+        return content[:begin] + bytes(len(content[begin:end])) + content[end:]
 
     def _rename(self, *arguments: Any, **options: Any) -> Any:
         return self._rename_like(lambda: self._real["rename"](*arguments, **options))

@@ -37,7 +37,7 @@ from batcher.codec import RowParser
 from batcher.engine.clerk import Clerk
 from batcher.engine.roster import Member, Roster
 from batcher.engine.task import Task
-from batcher.errors import BatcherError
+from batcher.errors import BatcherError, StorageError
 from batcher.journal import Journal, Paths, RunNote
 from batcher.records import Reply, Row
 from batcher.source import Line
@@ -129,6 +129,25 @@ class Machine(RuleBasedStateMachine):
     def commit(self, calls: int, fault: int, seed: int) -> None:
         """What is queued is put on the disk."""
         self._under(calls, fault, seed, self._commit)
+
+    @precondition(lambda self: self.left)
+    @rule(calls=st.integers(0, 1), fault=st.sampled_from((errno.ENOSPC, errno.EIO)), seed=seeds)
+    def commit_at_a_second_try(self, calls: int, fault: int, seed: int) -> None:
+        """The disk refuses a write or a sync and is tried once more; then the power goes.
+
+        What was refused is still queued; what could not be synced is never called safe.
+        """
+        self.answer(0, failed=False)
+        draw = random.Random(seed)
+        try:
+            with self.disk.spinning(calls=calls, fault=fault):
+                with contextlib.suppress(StorageError):
+                    self._commit()
+                self._commit()
+        except StorageError:
+            self._recover(draw, calm=draw.random() < 0.5)
+        else:
+            self._recover(draw)
 
     @rule(calls=cuts, fault=faults, seed=seeds, ordered=st.booleans())
     def publish(self, calls: int, fault: int, seed: int, *, ordered: bool) -> None:
