@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from batcher.engine.task import Task
@@ -55,6 +56,26 @@ class Lounge:
         self.ready_count -= 1
         self._ready_bytes -= len(task.body)
         return task
+
+    def first(
+        self,
+        payable: Callable[[Task], bool],
+        admit: Callable[[Task, float], bool],
+        now_s: float,
+    ) -> Task | None:
+        """Take the first of the rows that are ready to leave, of whichever model, that may.
+
+        Args:
+            payable: Says whether the budget can pay for a row; one that it can't is not kept here.
+            admit: Says whether a row may leave now.
+            now_s: Monotonic seconds.
+        """
+        for tasks in self.ready.values():
+            while tasks and not payable(tasks[0]):
+                self.take(tasks)
+            if tasks and admit(tasks[0], now_s):
+                return self.take(tasks)
+        return None
 
     def retry(self, task: Task, at_s: float) -> None:
         """Let a row wait until a moment."""

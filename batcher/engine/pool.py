@@ -132,7 +132,10 @@ class Pool:
             purse = self._purse
             self.in_flight += 1
             try:
-                if purse is not None and not purse.covered and not await self._leased(task):
+                if (purse is not None and not purse.covered) and (
+                    not await purse.leased() or self._switch.thrown
+                ):
+                    self._give_back(task)
                     continue
                 outcome = await self._transport.send(task.row.path, task.body)
             except StorageError as error:
@@ -140,8 +143,7 @@ class Pool:
                 self._give_back(task)
                 continue
             self._answered.append((task, outcome))
-            # Each worker would hold its last answer until its next: hundreds of 64 MiB.
-            del outcome
+            del outcome  # or each worker would hold its last, of up to 64 MiB, until its next
             try:
                 await asyncio.sleep(0)
             finally:
@@ -151,34 +153,27 @@ class Pool:
     def _settle_answered(self) -> None:
         """Settle what has come in the loop's last turn, whatever ends the wait for it.
 
-        One answer after another takes much less time than each between other work, which the
-        processor has to learn anew. An answer is in flight until then, so that the pool can't be
-        over before.
+        One answer after another takes much less time than each between other work. Until then they
+        are in flight, so that the pool can't be over before.
         """
-        answered, settle = self._answered, self._settler.settle
+        if not (answered := self._answered):
+            return
+        self.in_flight -= len(answered)
+        self._asking += len(answered)
+        settle, guess, purse = self._settler.settle, self._guess, self._purse
         now_s = time.monotonic()
         while answered:
             task, outcome = answered.popleft()
-            self.in_flight -= 1
-            self._asking += 1
             wait_s = settle(task, outcome, now_s)
             if wait_s is None:
                 if task.used:
-                    self._guess.learn(task)
-                if self._purse is not None:
-                    self._purse.end(task)
+                    guess.learn(task)
+                if purse is not None:
+                    purse.end(task)
             elif isinstance(wait_s, Work):
                 self._carry_out(task, wait_s)
             else:
                 self._wait(task, wait_s)
-
-    async def _leased(self, task: Task) -> bool:
-        """Wait until the journal tells of what a row may cost; false where it is not to leave."""
-        assert self._purse is not None
-        if await self._purse.leased() and not self._switch.thrown:
-            return True
-        self._give_back(task)
-        return False
 
     def _give_back(self, task: Task) -> None:
         """Undo what was taken for a row that did not leave."""
@@ -218,8 +213,7 @@ class Pool:
                 left = purse.waiting
             if self._switch.thrown or not (left or not self._feed.ended):
                 self._over.set()
-        idle: asyncio.Future[None] = self._loop.create_future()
-        self._idle.append(idle)
+        self._idle.append(idle := self._loop.create_future())
         await idle
 
     def _next(self) -> Task | None:
@@ -255,21 +249,14 @@ class Pool:
         next_s = lounge.call(now_s)
         if next_s is not None:
             self._alarm.set_in(next_s - now_s, now_s)
-        if lounge.ready_count:
-            for tasks in lounge.ready.values():
-                while tasks and not self._payable(tasks[0]):
-                    lounge.take(tasks)
-                if tasks and self._admit(tasks[0], now_s):
-                    return lounge.take(tasks)
-        return None
+        return lounge.first(self._payable, self._admit, now_s) if lounge.ready_count else None
 
     def _next_fresh(self, now_s: float) -> Task | None:
         purse, lounge = self._purse, self._lounge
         while lounge.has_room:
             if self.in_tools >= self._most_in_tools or not (purse is None or purse.looking):
                 break
-            member = self._feed.take()
-            if member is None:
+            if (member := self._feed.take()) is None:
                 break
             row = member.row
             if isinstance(row, BadRow):
