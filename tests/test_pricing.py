@@ -157,6 +157,14 @@ def test_unknown_models_have_no_price_even_for_no_tokens() -> None:
     assert listed().price("gpt-4o", Usage(), NOON) == 0
 
 
+@pytest.mark.parametrize("model", ["text-embedding-3-small", "chatgpt-4o-latest"])
+def test_a_maker_that_the_list_does_not_tell_by_the_name(model: str) -> None:
+    """OpenAI's own models have their list price on any host, also where the list knows no maker."""
+    usage = Usage(MTOK, 0, MTOK)
+    assert listed().price(model, usage, NOON) == listed("openai").price(model, usage, NOON)
+    assert listed().price(model, usage, NOON)
+
+
 def test_output_without_a_price_is_unpriced() -> None:
     """A model that is listed for input alone has no price for an answer with output."""
     pricer = listed("openai")

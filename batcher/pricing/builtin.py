@@ -153,6 +153,8 @@ def _places_to_look(provider: str | None, model: str) -> Iterator[tuple[str | No
     maker, slash, name = model.partition("/")
     if slash and maker:
         yield maker, name
+    # By name alone the list knows few of its older models, and no embeddings; nobody else has them.
+    yield "openai", model
 
 
 def _steps(price: ModelPrice) -> list[Step]:
