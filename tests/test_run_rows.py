@@ -93,9 +93,44 @@ def test_numbers_keep_their_digits(job: Job) -> None:
     job.audit()
 
 
+# The first integers beyond 64 bits, and two further ones; numbers that no double holds.
+_HUGE = (2**64, -(2**63) - 1, 10**20 + 1, -(10**30))
+_TOO_LARGE = ("1e400", "-1E400", "1e+309", "[1.8e308]")
+
+
+def _with(value: int | str, custom_id: Any = "x", key: str = "b") -> str:
+    """A row whose body holds a number as it is written here."""
+    return json.dumps(row(key, custom_id, seen=0)).replace('"seen": 0', f'"more": {value}')
+
+
+def test_numbers_of_a_body_go_out_as_they_stand(job: Job, endpoint: Endpoint) -> None:
+    """The largest and the smallest that fit are sent, and so are floats in any form."""
+    numbers = [2**64 - 1, -(2**63), "1e22", "123456789012345678901.0", "-0.0", "5e-324", "1.50E+3"]
+    job.write([_with(value, key=f"k{at}", custom_id=at) for at, value in enumerate(numbers)])
+    assert job.run().code == 0
+    sent = {seen.key: seen.body["more"] for seen in endpoint.books.seen}
+    assert [repr(sent[f"k{at}"]) for at in range(len(numbers))] == [
+        repr(json.loads(str(value))) for value in numbers
+    ]
+    job.audit()
+
+
+def test_a_huge_id_beside_a_large_float(job: Job, endpoint: Endpoint) -> None:
+    """An id beyond 64 bits is no part of the body, and makes no row bad."""
+    job.write([_with("1e22", custom_id=10**30)])
+    assert job.run().code == 0
+    assert job.codes() == {str(10**30): "200"}
+    assert endpoint.books.by_key == {"b": 1}
+
+
 @pytest.mark.parametrize(
     ("line", "code", "custom_id"),
     [
+        *[
+            pytest.param(_with(each), "invalid_request", "x", id=f"an integer of {len(str(each))}")
+            for each in _HUGE
+        ],
+        *[pytest.param(_with(each), "invalid_json", "row-2", id=each) for each in _TOO_LARGE],
         pytest.param('{"model": "m", "messages": [', "invalid_json", "row-2", id="cut"),
         pytest.param("what?", "invalid_json", "row-2", id="no JSON"),
         pytest.param(b'{"a": "\xff"}', "invalid_json", "row-2", id="not UTF-8"),
@@ -361,6 +396,17 @@ def test_template(job: Job, endpoint: Endpoint) -> None:
         "row-3": "200",
         "row-4": "invalid_request",
     }
+    job.audit()
+
+
+def test_huge_integers_of_a_data_row(job: Job, endpoint: Endpoint) -> None:
+    """A template is given the digits of integers beyond 64 bits, wherever they stand."""
+    source = '{"id": 18446744073709551616, "text": {"at": [-9223372036854775809, 5]}, "label": 1}'
+    job.write([source])
+    filled = TEMPLATE.replace("{{ text }}", "{{ id }} {{ text.at[0] }} {{ text.at[1] + 1 }}")
+    assert run_file(job, filled).code == 0
+    assert endpoint.books.by_key == {"18446744073709551616 -9223372036854775809 6": 1}
+    assert job.codes() == {"18446744073709551616": "200"}
     job.audit()
 
 

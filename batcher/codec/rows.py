@@ -15,6 +15,7 @@ import orjson
 
 from batcher.answers import has_choices
 from batcher.checks import Checker, carried_out
+from batcher.codec.numbers import are_sent_whole, may_hold_huge, read_exactly
 from batcher.codec.shapes import Shapes, choices_asked, max_output_tokens
 from batcher.codec.validity import StreamError, check_body
 from batcher.records import BadRow, Row, RowError
@@ -26,6 +27,7 @@ __all__ = ["MAX_ROW_BYTES", "Renderer", "RowParser", "raw_hash", "request_hash"]
 # What the contract promises; it also bounds the memory that one line may take.
 MAX_ROW_BYTES: Final = 64 * 1024 * 1024
 
+# As orjson writes what it has read of an integer beyond 64 bits.
 _BIG_FLOAT: Final = re.compile(rb"\de\+\d")
 _ROUTING_KEYS: Final = frozenset({"custom_id", "method", "url"})
 # Rows that claim the same share one mapping. A job has one or a few dozen; where every row has
@@ -126,6 +128,8 @@ class RowParser:
                 custom_id = _as_written(raw, id_field)
             if custom_id is None and given is not None:
                 return _invalid(line, None, "its id is neither a text nor a number")
+            if self._render is not None and may_hold_huge(raw):
+                fields = read_exactly(raw)
             return self._row(line, raw, fields, custom_id)
         except StreamError:
             message = f"line {line}: stream is true, and an answer is one JSON document here"
@@ -153,8 +157,10 @@ class RowParser:
         choices = choices_asked(body) if shape.many else 1
         if choices > 1 and self._carries_out and claims and carried_out(claims):
             return _invalid(line, custom_id, _SEVERAL)
-        if b"+" in sent and _BIG_FLOAT.search(sent) and _has_huge_integer(raw):
-            return _invalid(line, custom_id, "an integer in it does not fit into 64 bits")
+        if b"+" in sent and _BIG_FLOAT.search(sent) and self._render is None:
+            _, exact = self._request(read_exactly(raw))
+            if not are_sent_whole(exact):
+                return _invalid(line, custom_id, "an integer in it does not fit into 64 bits")
         made = (
             line,
             f"row-{line}" if custom_id is None else custom_id,
@@ -248,15 +254,3 @@ def _routing(fields: Mapping[str, Any], path: str) -> str:
     if not isinstance(url, str) or not is_row_path(url):
         raise ValueError("url is not a path: one / at its start, and no //, \\, .. or @")
     return url
-
-
-def _has_huge_integer(raw: bytes) -> bool:
-    found = False
-
-    def note(digits: str) -> int:
-        nonlocal found
-        found = found or len(digits) > len("-9223372036854775808")
-        return 0
-
-    json.loads(raw, parse_int=note)
-    return found
