@@ -21,6 +21,7 @@ import orjson
 
 from batcher.errors import StorageError, UsageError
 from batcher.journal.files import Paths, reason, storage_errors
+from batcher.journal.groups import GATHER_BYTES, Groups
 from batcher.journal.keeper import Pledge
 from batcher.journal.lines import RETRY_MARK, Lease, RunNote, encode_lease, encode_run_note
 from batcher.journal.publish import publish_anew, publish_as_it_is
@@ -31,12 +32,6 @@ from batcher.journal.state import State
 from batcher.journal.tape import Tape
 
 __all__ = ["Journal"]
-
-# Longest time that a result waits in memory for company. A crash loses what was answered within it.
-_GATHER_S: Final = 0.05
-
-# More than this has company enough: large answers must not gather in memory.
-_GATHER_BYTES: Final = 2 * 1024 * 1024
 
 # More waiting than this, and no new request leaves until the disk has caught up.
 _MOST_WAITING_BYTES: Final = 16 * 1024 * 1024
@@ -90,11 +85,9 @@ class Journal:
         # The journal's length with what waits, and how long it may grow before `_look` is due.
         self._size = 0
         self._unseen_until: float = -1
-        self._wanted = anyio.Event()
-        # How much of the journal is on the disk for good, and word of each commit.
+        # How much of the journal is on the disk for good.
         self._safe = 0
-        self._landed = anyio.Event()
-        self._hurried = anyio.Event()
+        self._groups = Groups()
         try:
             self.totals = None if fresh else self._open()
         except BaseException:
@@ -164,12 +157,7 @@ class Journal:
         """
         while not done.is_set():
             due = self.pledge is not None and self.pledge.due
-            if not (self._waiting or due or self._hurried.is_set()):
-                self._wanted = anyio.Event()
-                await self._wanted.wait()
-            with anyio.move_on_after(_GATHER_S):
-                await self._hurried.wait()
-            self._hurried = anyio.Event()
+            await self._groups.gather(waiting=due or bool(self._waiting))
             try:
                 await self.commit()
             except StorageError as error:
@@ -182,8 +170,7 @@ class Journal:
 
     def hurry(self) -> None:
         """Commit at once, rather than when more has gathered."""
-        self._wanted.set()
-        self._hurried.set()
+        self._groups.hurry()
 
     async def commit(self) -> None:
         """Write all that is queued, and put it on the disk.
@@ -209,20 +196,19 @@ class Journal:
             what = f"results can't be written to {self._paths.partial}"
             raise StorageError(f"{what}: {reason(error)}") from None
         finally:
-            landed, self._landed = self._landed, anyio.Event()
-            landed.set()
+            self._groups.tell()
 
     async def settled(self) -> bool:
         """Wait until all that is queued by now is on the disk; false where the disk refused."""
         wanted = self._size
         while self._safe < wanted and self.failure is None:
-            await self._landed.wait()
+            await self._groups.landed()
         return self._safe >= wanted
 
     async def landed(self) -> bool:
         """Wait for the end of the next commit; false where the disk refused."""
         if self.failure is None:
-            await self._landed.wait()
+            await self._groups.landed()
         return self.failure is None
 
     async def publish(self, totals: dict[str, Any], *, ordered: bool) -> None:
@@ -305,8 +291,8 @@ class Journal:
         # At once rather than with the next commit: a fast endpoint fills the room within a moment.
         if self._size > self._reserve.enough_until:
             self._keep_room()
-        self._wanted.set()
-        hurry_from = self._tape.written + _GATHER_BYTES
+        self._groups.want()
+        hurry_from = self._tape.written + GATHER_BYTES
         if self._size > hurry_from:
-            self._hurried.set()
+            self._groups.hurry()
         self._unseen_until = min(self._reserve.enough_until, hurry_from)
