@@ -43,6 +43,8 @@ def plain_usage(usage: dict[Any, Any]) -> Usage | None:
             cached = details["cached_tokens"]
             if not _CACHE_WRITES.isdisjoint(details):
                 return None
+            if not cached and (usage.get("prompt_cache_hit_tokens") or usage.get("cached_tokens")):
+                return None
             details = usage.get("completion_tokens_details")
             reasoning = details.get("reasoning_tokens", 0) if details else 0
         if (

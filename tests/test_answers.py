@@ -115,6 +115,30 @@ USAGES: list[Any] = [
     pytest.param(
         Family.CHAT,
         {
+            "prompt_tokens": 82,
+            "completion_tokens": 17,
+            "total_tokens": 99,
+            "prompt_tokens_details": {"cached_tokens": 0},
+            "prompt_cache_hit_tokens": 60,
+        },
+        Usage(82, 17, 99, 60),
+        id="DeepSeek behind a relay: cache hits beside details that know of none",
+    ),
+    pytest.param(
+        Family.CHAT,
+        {
+            "prompt_tokens": 82,
+            "completion_tokens": 17,
+            "total_tokens": 99,
+            "prompt_tokens_details": {"cached_tokens": 0},
+            "cached_tokens": 60,
+        },
+        Usage(82, 17, 99, 60),
+        id="Moonshot behind a relay: likewise",
+    ),
+    pytest.param(
+        Family.CHAT,
+        {
             "prompt_tokens": 32,
             "completion_tokens": 9,
             "total_tokens": 135,
