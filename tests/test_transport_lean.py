@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from typing import Any
 
@@ -61,6 +62,33 @@ def test_unasked_at_once(driver: Driver) -> None:
         outcome = driver.ask(server.origin)
     assert isinstance(outcome, Failure)
     assert outcome.kind in {FailureKind.CONNECTION_RESET, FailureKind.PROTOCOL_ERROR}
+
+
+@pytest.mark.parametrize("at", [len(answer(OK)) - 3, len(answer(OK)) - len(OK)])
+def test_garbage_after_a_whole_answer(driver: Driver, at: int) -> None:
+    """A whole answer counts, whatever comes behind it; its connection is not used again."""
+    whole = answer(OK)
+
+    def script(peer: Peer) -> None:
+        peer.request()
+        peer.send(whole[:at])
+        begun.wait(10)
+        peer.send(whole[at:] + (b"garbage" if peer.number == 1 else b""))
+        peer.wait_for_close()
+
+    async def twice(transport: BaseTransport) -> list[Any]:
+        first = asyncio.create_task(ask(transport))
+        await server.wait_for_requests(1)
+        # What was sent by now is read by itself.
+        await asyncio.sleep(0.05)
+        begun.set()
+        return [await first, await ask(transport)]
+
+    begun = threading.Event()
+    with HostileServer(script) as server:
+        outcomes = driver.run(twice, server.origin)
+    assert [getattr(outcome, "body", outcome) for outcome in outcomes] == [OK, OK]
+    assert server.connections == 2
 
 
 def test_no_line_end_in_a_head(driver: Driver) -> None:

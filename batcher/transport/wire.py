@@ -134,8 +134,7 @@ class Wire(asyncio.Protocol):
         try:
             messages, upgraded, _ = self._parser.feed_data(data)
         except Exception:  # noqa: BLE001 - whatever the parser trips over is no answer
-            had_head = self._head is not None
-            self._fail(FailureKind.TRUNCATED if had_head else FailureKind.PROTOCOL_ERROR)
+            self._stumble()
             return
         odd = upgraded
         for head, payload in messages:
@@ -150,6 +149,15 @@ class Wire(asyncio.Protocol):
             return
         if self._payload is not None:
             self._take(odd=odd)
+
+    def _stumble(self) -> None:
+        """Take an answer that was whole before the parser gave up; else there is none."""
+        if self._payload is None:
+            self._fail(FailureKind.PROTOCOL_ERROR)
+            return
+        self._take(odd=True)
+        if self._waiter is not None:
+            self._fail(FailureKind.TRUNCATED)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
