@@ -118,6 +118,7 @@ class Job:
         expected: int | None = -1,
         wrapper: tuple[str, ...] = (),
         strange: bool = False,
+        mend: Callable[[], object] | None = None,
     ) -> int:
         """Run once and check what it did.
 
@@ -128,6 +129,8 @@ class Job:
             expected: Its exit code; None for any. Unless given: killed, or complete.
             wrapper: A command that runs it.
             strange: Whether what stands there is no journal, so that there are no books to hold.
+            mend: Mends the disk that broke under it, before what stands there is read: what was
+                served and did not reach the disk is lost, as by a kill.
 
         Returns:
             Its exit code; negative for a kill.
@@ -149,6 +152,8 @@ class Job:
         self._endpoint.settle()
         self.code, self.said = process.returncode, errors.decode()
         killed = self.code < 0
+        if mend is not None:
+            mend()
         allowed = {self.code if expected is None else expected} if expected != -1 else {0, 3}
         assert killed or self.code in allowed, self.said
         assert "Traceback" not in self.said, self.said
@@ -161,7 +166,7 @@ class Job:
             before = Kept({}, None, 0)
         if "--prune" in flags and self._published() != published and not self.partial.exists():
             before = self._prune(before)
-        lost = self._check_run(before, killed=killed, resends=resends)
+        lost = self._check_run(before, killed=killed or mend is not None, resends=resends)
         if "--fresh" not in flags:
             self._count(sent_again=lost, most_again=lost)
         return self.code

@@ -13,7 +13,7 @@ import pytest
 from tests.crash.books import read
 from tests.crash.conftest import Reckoner
 from tests.crash.endpoint import Endpoint
-from tests.crash.job import HANG_S, Job, good_row
+from tests.crash.job import CONCURRENCY, HANG_S, Job, good_row
 from tests.crash.test_faults import as_root, slow
 
 COUNT = 80
@@ -159,3 +159,72 @@ def test_the_disk_is_taken_away(
         assert read(job.output).lines == COUNT
     finally:
         subprocess.run(take_away, check=False, capture_output=True)
+
+
+class Ext4:
+    """A file system of its own in a file, that turns read-only at its first error."""
+
+    def __init__(self, folder: Path) -> None:
+        self._image = folder / "image"
+        self.mount = folder / "mount"
+        self.mount.mkdir()
+        with self._image.open("wb") as file:
+            file.truncate(32 * 1024 * 1024)
+        subprocess.run(["mkfs.ext4", "-q", "-F", str(self._image)], check=True)
+
+    def give(self) -> None:
+        """Mount it; what no sync has brought to the disk before is gone."""
+        options = "loop,errors=remount-ro"
+        subprocess.run(["mount", "-o", options, str(self._image), str(self.mount)], check=True)
+
+    def take(self) -> None:
+        """Unmount it."""
+        subprocess.run(["umount", str(self.mount)], check=False, capture_output=True)
+
+    def fail(self) -> None:
+        """Let it meet an error."""
+        self._trigger().write_text("1")
+
+    def _trigger(self) -> Path:
+        asked = ["findmnt", "-n", "-o", "SOURCE", str(self.mount)]
+        device = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
+        return Path("/sys/fs/ext4", Path(device).name, "trigger_fs_error")
+
+
+@pytest.fixture
+def ext4(tmp_path: Path) -> Iterator[Ext4]:
+    """An ext4 on a loop device, where the machine gives one."""
+    disk = Ext4(tmp_path)
+    try:
+        disk.give()
+        disk.fail()
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"a disk that fails takes ext4 and a loop device: {error}")
+    finally:
+        disk.take()
+    disk.give()
+    yield disk
+    disk.take()
+
+
+@slow
+@as_root
+def test_the_disk_turns_read_only(job: Job, endpoint: Endpoint, ext4: Ext4) -> None:
+    """A disk that turns read-only in mid-run: exit 8; what reached it is kept, the rest is sent."""
+    job.output = ext4.mount / "out.jsonl"
+    job.partial = ext4.mount / "out.jsonl.partial"
+    failing = _at(endpoint, 40, ext4.fail)
+
+    def mend() -> None:
+        failing.join(HANG_S)
+        ext4.take()
+        ext4.give()
+
+    job.run(expected=8, mend=mend)
+    assert f"results can't be written to {job.partial}: " in job.said
+    # A write is refused so; a sync that was under way failed.
+    assert "Read-only file system" in job.said or "Input/output error" in job.said
+    assert read(job.partial).lines > 0
+    assert endpoint.seen < COUNT
+    assert job.figures.most_again <= 2 * CONCURRENCY, "in flight, or not synced"
+    job.complete()
