@@ -200,7 +200,7 @@ class Settler:
         if isinstance(verdict, Stop):
             self._switch.throw(verdict.reason, verdict.message)
             return None
-        if _is_untrusted(outcome) and not self._reached:
+        if _is(outcome, FailureKind.TLS_ERROR) and not self._reached:
             # A handshake that never succeeded is a wrong certificate, which no waiting mends.
             self._switch.throw(StopReason.ENDPOINT_DOWN, verdict.message)
         return verdict.wait_s
@@ -211,7 +211,7 @@ class Settler:
         """Count a retry for what it counts towards; it may turn out to be the last."""
         task.fresh = False
         cause = verdict.cause
-        if cause is Cause.STALE and not _was_ended(outcome):
+        if cause is Cause.STALE and not _is(outcome, FailureKind.CANCELLED):
             task.stale += 1
             if task.stale <= _MOST_STALE:
                 return verdict
@@ -261,6 +261,8 @@ class Settler:
         tokens: int | None,
     ) -> None:
         kind = _outcome(outcome, verdict)
+        if kind is Outcome.OUTAGE:
+            self._governor.blame = verdict.message
         task.lane.settle(
             permit_of(task),
             kind,
@@ -284,12 +286,8 @@ class Settler:
             self._switch.throw(StopReason.REFUSED, why)
 
 
-def _is_untrusted(outcome: Reply | Failure) -> bool:
-    return isinstance(outcome, Failure) and outcome.kind is FailureKind.TLS_ERROR
-
-
-def _was_ended(outcome: Reply | Failure) -> bool:
-    return isinstance(outcome, Failure) and outcome.kind is FailureKind.CANCELLED
+def _is(outcome: Reply | Failure, kind: FailureKind) -> bool:
+    return isinstance(outcome, Failure) and outcome.kind is kind
 
 
 def _outcome(outcome: Reply | Failure, verdict: Retry | Failed | Stop) -> Outcome:

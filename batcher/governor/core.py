@@ -40,10 +40,11 @@ class Governor:
         metered: Whether either is given.
         troubled: Whether a spell of bad news is under way, so that good news must be heard.
         outages: How many times the endpoint was found down.
+        blame: What the last attempt of those that found nobody there failed by, in plain words.
     """
 
     __slots__ = (
-        "_lanes", "_refusals", "_told_wait_s", "breaker", "in_flight", "limits", "metered",
+        "_lanes", "_refusals", "_told_wait_s", "blame", "breaker", "in_flight", "limits", "metered",
         "requests", "tokens", "troubled",
     )  # fmt: skip
 
@@ -55,6 +56,7 @@ class Governor:
         self.tokens = _bucket(limits.tpm, now_s, least=0.0)
         self.metered = self.requests is not None or self.tokens is not None
         self.troubled = False
+        self.blame = ""
         self._refusals = Spell()
         self._told_wait_s = 0.0
         self._lanes: dict[str, Lane] = {}
@@ -114,7 +116,8 @@ class Governor:
             )
         down_s = self.breaker.spell.lasted_s(now_s)
         if down_s >= most_s:
-            return f"the endpoint has been down for {down_s:,.0f} s"
+            why = f" ({self.blame})" if self.blame else ""
+            return f"the endpoint has been down for {down_s:,.0f} s{why}"
         refused_s = self._refusals.lasted_s(now_s)
         if refused_s >= most_s:
             return f"the endpoint has refused every request for its rate for {refused_s:,.0f} s"
