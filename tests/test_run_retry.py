@@ -277,6 +277,19 @@ def test_hostile_answers(job: Job, endpoint: Endpoint) -> None:
     job.audit(books=False)
 
 
+def test_a_byte_order_mark_before_an_answer(job: Job, endpoint: Endpoint) -> None:
+    """An answer behind a byte order mark is one: it is paid once, and stands there without it."""
+    body = json.dumps({"choices": [{"message": {"content": "x"}}], "usage": usage_of("x")}).encode()
+    endpoint.on("r1", Say(200, b"\xef\xbb\xbf" + body))
+    endpoint.on("r2", Say(200, b"\xef\xbb\xbf\xef\xbb\xbf" + body), Say(200, body))
+    job.write(rows(2))
+    assert job.run().code == 0
+    assert endpoint.books.by_key == {"r1": 1, "r2": 2}
+    assert job.result("r1")["response"]["body"] == json.loads(body)
+    assert job.result("r1")["batcher"]["usage"]["total_tokens"] == usage_of("x")["total_tokens"]
+    job.audit(books=False)
+
+
 # Waits
 
 

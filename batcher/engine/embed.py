@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Final
+import contextlib
+from typing import Any, Final
 
 import orjson
 
 from batcher.answers import NOT_JSON
 from batcher.records import Reply
 
-__all__ = ["is_too_deep", "json_text", "request_id_of"]
+__all__ = ["is_too_deep", "json_text", "read_again", "request_id_of"]
+
+# Source: RFC 8259, 8.1: none should be written, and a reader may pass over it.
+_BOM: Final = b"\xef\xbb\xbf"
 
 # Python's own reader gives up at about 990 levels, orjson at 1,024.
 _MOST_NESTED: Final = 500
@@ -30,6 +34,19 @@ def request_id_of(reply: Reply) -> str:
         return ""
     # Bytes that are no UTF-8 come as lone surrogates, which JSON can't hold.
     return found if found.isascii() else found.encode("utf-8", "replace").decode()
+
+
+def read_again(reply: Reply) -> tuple[Reply, Any]:
+    """Read a body that seems to be no JSON: behind a byte order mark it may well be.
+
+    Returns:
+        The reply without that mark, and its body parsed; else as it is, and `NOT_JSON`.
+    """
+    if reply.body.startswith(_BOM):
+        body = reply.body.removeprefix(_BOM)
+        with contextlib.suppress(orjson.JSONDecodeError):
+            return reply._replace(body=body), orjson.loads(body)
+    return reply, NOT_JSON
 
 
 def json_text(body: bytes, answer: object) -> bytes:

@@ -16,7 +16,7 @@ import orjson
 from batcher.answers import NOT_JSON, Family, family_of, plain_usage_of, read_usage
 from batcher.checks import Checker
 from batcher.engine.clerk import Clerk
-from batcher.engine.embed import is_too_deep
+from batcher.engine.embed import is_too_deep, read_again
 from batcher.engine.purse import Purse
 from batcher.engine.stop import StopSwitch
 from batcher.engine.task import Task, permit_of
@@ -102,7 +102,7 @@ class Settler:
             try:
                 answer = orjson.loads(outcome[2])
             except orjson.JSONDecodeError:
-                answer = NOT_JSON
+                outcome, answer = read_again(outcome)
             if self._brief and self._is_usual(task, outcome, answer, now_s):
                 return None
         return self._settle_any(task, outcome, answer, now_s)
