@@ -22,7 +22,7 @@ LAYERS = (
     {"codec", "results", "totals"},
     {"turns", "budget"},
     {"retry", "governor", "ledger", "pricing", "checks", "settings", "template", "answers"},
-    {"usage", "spend", "words"},
+    {"usage", "spend", "words", "numbers"},
     {"records"},
     {"amounts"},
     {"errors"},

@@ -39,6 +39,21 @@ def test_a_tool_is_carried_out_and_its_result_told(job: Job, endpoint: Endpoint)
     job.audit()
 
 
+def test_digits_of_a_huge_argument(job: Job, endpoint: Endpoint):
+    """A function is given the digits of an integer beyond 64 bits, not another number near it."""
+    job.write([tool_row("r1")])
+    arguments = {"a": 2**64 + 1, "b": 2}
+    endpoint.always(plan(lambda seen: calling(seen, arguments), final))
+    shown = "def add(call, a, b):\n    return f'{a} {b} {call.arguments[\"a\"]}'\n"
+    ran = job.run(source=write_job(job, functions=shown))
+    assert ran.code == 0, ran.err
+    assert said(job.result("r1")) == f"It is {2**64 + 1} 2 {2**64 + 1}."
+    digits = {"a": str(2**64 + 1), "b": 2}
+    calls = job.result("r1")["batcher"]["tool_calls"]
+    assert calls == [{"name": "add", "arguments": digits, "turn": 1}]
+    job.audit()
+
+
 def test_several_turns(job: Job, endpoint: Endpoint):
     """Each turn holds all that was said before, and each result stands after its call."""
     job.write([tool_row("r1")])

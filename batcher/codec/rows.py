@@ -15,9 +15,9 @@ import orjson
 
 from batcher.answers import has_choices
 from batcher.checks import Checker, carried_out
-from batcher.codec.numbers import are_sent_whole, may_hold_huge, read_exactly
 from batcher.codec.shapes import Shapes, choices_asked, max_output_tokens
 from batcher.codec.validity import StreamError, check_body
+from batcher.numbers import are_sent_whole, may_hold_huge, read_exactly
 from batcher.records import BadRow, Row, RowError
 from batcher.settings import Settings
 from batcher.settings.forms import is_row_path

@@ -15,6 +15,7 @@ import orjson
 
 from batcher.answers import Family
 from batcher.checks import REPAIRABLE, Checked, repair_messages
+from batcher.numbers import read_whole
 from batcher.records import Row, RowError
 from batcher.turns.messages import answer_messages, identify, result_messages
 from batcher.turns.talk import Due, Talk, call_id
@@ -155,7 +156,7 @@ def story(
     if calls:
         fields["turns"] = talk.turn
         if extra.startswith(_CALLS):
-            found = orjson.loads(b"{%b}" % extra)
+            found = read_whole(b"{%b}" % extra)
             calls = [*calls, *({**call, "turn": talk.turn} for call in found.pop("tool_calls"))]
             extra = orjson.dumps(found)[1:-1]
         fields["tool_calls"] = calls
@@ -178,7 +179,7 @@ def _ask_again(policy: TurnPolicy, talk: Talk, answered: Answered) -> Ask:
 
 
 def _carry_out(policy: TurnPolicy, talk: Talk, answered: Answered) -> Step:
-    calls = orjson.loads(b"{%b}" % answered.checked.extra)["tool_calls"]
+    calls = read_whole(b"{%b}" % answered.checked.extra)["tool_calls"]
     if all("choice" not in call for call in calls):
         names = {call["name"] for call in calls}
         others = set() if policy.handled is None else names - policy.handled

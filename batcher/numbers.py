@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import orjson
 
-__all__ = ["are_sent_whole", "may_hold_huge", "read_exactly"]
+__all__ = ["are_sent_whole", "may_hold_huge", "read_exactly", "read_whole"]
 
 _LEAST: Final = -(2**63)
 _MOST: Final = 2**64 - 1
@@ -26,6 +26,15 @@ class _Digits(str):
     """An integer that is too large to be one."""
 
     __slots__ = ()
+
+
+def read_whole(raw: bytes) -> Any:
+    """Read JSON that orjson takes: an integer beyond 64 bits becomes the text of its digits.
+
+    Raises:
+        RecursionError: There is one, and it is nested too deeply.
+    """
+    return read_exactly(raw) if may_hold_huge(raw) else orjson.loads(raw)
 
 
 def may_hold_huge(raw: bytes) -> bool:
