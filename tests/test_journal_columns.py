@@ -83,7 +83,7 @@ def _journals(draw: st.DrawFn) -> bytes:
 def _says(state: State) -> dict[str, Any]:
     index = state.index
     return {
-        "index": (index.offsets, index.prints, index.lines, index.flags),
+        "index": ([index.offset(entry) for entry in index], index.prints, index.lines, index.flags),
         "found": [index.find(key) for key in index._keys],
         "counts": (state.ours, state.foreign, state.damaged),
         "order": (state.tidy, state.in_order, state._last_line, state.retrying),

@@ -145,8 +145,9 @@ def settle(
     lines = list(relay._lines)
     totals = relay.state.ledger.totals(started_at="", finished_at="", wall_s=0.0, version="")
     index = relay.state.index
+    offsets = [index.offset(entry) for entry in index]
     return (
-        [*waits, lines, totals, bytes(index.flags), list(index.offsets), task.used],
+        [*waits, lines, totals, bytes(index.flags), offsets, task.used],
         [governor.in_flight, governor.window, switch.reason, task.charged],
     )
 

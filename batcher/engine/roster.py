@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from batcher.codec import RowParser, raw_hash
 from batcher.errors import StorageError
 from batcher.journal import State
-from batcher.journal.index import DONE, NO_OFFSET, PAID, SEEN, UNNAMED, identities, identity
+from batcher.journal.index import DONE, PAID, SEEN, UNNAMED, identities, identity
 from batcher.records import BadRow, Row
 from batcher.source import Line
 
@@ -101,7 +101,7 @@ class Roster:
             numbers = list(compress(numbers, [name is not None for name in names]))
         return self.index.extend(
             identities(given, [], []),
-            offsets=[NO_OFFSET] * len(given),
+            offsets=None,
             prints=array("I", bytes(4 * len(given))),
             lines=numbers,
             flags=bytes([SEEN]) * len(given),

@@ -2,8 +2,9 @@
 
 A compact hash table in the manner of Python's own dict: dense columns in order of arrival, and
 sparse tables of positions that point into them. The sparse tables are many and small, so that none
-takes long to grow while requests are under way. A row is known by a 64-bit hash of what identifies
-it: at a million rows two of them share one with a probability of 3 in 10⁸.
+takes long to grow while requests are under way, and they grow by a half and by a third in turn
+(8, 12, 16, 24, ...), so that they are never much more than half empty. A row is known by a 64-bit
+hash of what identifies it: at a million rows two of them share one with a probability of 3 in 10⁸.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from typing import Final
 __all__ = [
     "DONE",
     "FAILED",
-    "NO_OFFSET",
     "PAID",
     "SEEN",
     "UNNAMED",
@@ -30,11 +30,17 @@ PAID: Final = 4  # at least one attempt was made for it
 SEEN: Final = 8  # the source of this run holds it
 UNNAMED: Final = 16  # the source gave it no id
 
-NO_OFFSET: Final = 0xFFFF_FFFF_FFFF_FFFF
-
 _TABLES: Final = 256
+_SMALLEST: Final = 8
+# The low 8 bits of a key choose the table, and the high 30 the slot: 30 bits are one digit to
+# CPython, whose remainder costs little more than a mask. A taken slot leads to the one before it,
+# down to -1, -2, ...: these are the last ones, as Python counts, so that nothing has to wrap.
+_HIGH: Final = 34
 _EMPTY: Final = 0xFFFF_FFFF
 _MASK_64: Final = 0xFFFF_FFFF_FFFF_FFFF
+# Where a line begins takes 48 bits, in two columns: 281 TB are beyond any file system's file.
+_MASK_32: Final = 0xFFFF_FFFF
+_NOWHERE: Final = 0xFFFF
 
 
 def identity(custom_id: str | None, request_hash: str, occurrence: int = 0) -> int:
@@ -62,7 +68,6 @@ class Index:
     """Columns, one entry a row. An entry is its position in them.
 
     Attributes:
-        offsets: Where the row's last line begins in the journal, in bytes; else `NO_OFFSET`.
         prints: The last 32 bits of the row's `request_hash`.
         lines: The row's line in the source.
         flags: A sum of the flags above.
@@ -70,11 +75,12 @@ class Index:
 
     def __init__(self) -> None:
         self._keys = array("Q")
-        self.offsets = array("Q")
+        self._low = array("I")
+        self._high = array("H")
         self.prints = array("I")
         self.lines = array("I")
         self.flags = bytearray()
-        self._tables = [_empty_table(8) for _ in range(_TABLES)]
+        self._tables = [_empty_table(_SMALLEST) for _ in range(_TABLES)]
         self._used = [0] * _TABLES
 
     def __len__(self) -> int:
@@ -86,13 +92,12 @@ class Index:
     def find(self, key: int) -> int:
         """Return the entry of `key`, or -1."""
         table = self._tables[key & 0xFF]
-        mask = len(table) - 1
-        slot = (key >> 8) & mask
+        slot = (key >> _HIGH) % len(table)
         keys = self._keys
         while (entry := table[slot]) != _EMPTY:
             if keys[entry] == key:
                 return entry
-            slot = (slot + 1) & mask
+            slot -= 1
         return -1
 
     def add(self, key: int, *, request_hash: str, line: int, flags: int) -> int:
@@ -100,17 +105,30 @@ class Index:
         entry = len(self._keys)
         self._place(key, entry)
         self._keys.append(key)
-        self.offsets.append(NO_OFFSET)
+        self._low.append(0)
+        self._high.append(_NOWHERE)
         self.prints.append(int(request_hash[-8:], 16))
         self.lines.append(line)
         self.flags.append(flags)
         return entry
 
+    def offset(self, entry: int) -> int:
+        """Say where the row's last line begins in the journal, in bytes; -1: it has none."""
+        high = self._high[entry]
+        return -1 if high == _NOWHERE else high << 32 | self._low[entry]
+
+    def put_offset(self, entry: int, offset: int) -> bool:
+        """Note where the row's last line begins; return whether it is the row's first."""
+        first = self._high[entry] == _NOWHERE
+        self._low[entry] = offset & _MASK_32
+        self._high[entry] = offset >> 32
+        return first
+
     def expect(self, entries: int) -> None:
         """Make the tables as large as so many entries will need, so that none has to grow."""
-        slots = 8
+        slots = _SMALLEST
         while entries * 3 > slots * _TABLES * 2:
-            slots *= 2
+            slots = _next_size(slots)
         for number, table in enumerate(self._tables):
             if len(table) < slots:
                 self._resize(number, slots)
@@ -119,15 +137,24 @@ class Index:
         self,
         keys: Sequence[int],
         *,
-        offsets: Sequence[int],
+        offsets: Sequence[int] | None,
         prints: array[int],
         lines: Sequence[int],
         flags: bytes,
     ) -> bool:
-        """Append an entry for each of `keys`, all of them new; else change nothing: False."""
+        """Append an entry for each of `keys`, all of them new; else change nothing: False.
+
+        Args:
+            offsets: Where their lines begin; None: they have none.
+        """
         if not self._place_all(keys):
             return False
-        self.offsets.extend(offsets)
+        if offsets is None:
+            self._low.extend(array("I", [0]) * len(keys))
+            self._high.extend(array("H", [_NOWHERE]) * len(keys))
+        else:
+            self._low.extend([offset & _MASK_32 for offset in offsets])
+            self._high.extend([offset >> 32 for offset in offsets])
         self.prints.extend(prints)
         self.lines.extend(lines)
         self.flags.extend(flags)
@@ -143,15 +170,14 @@ class Index:
             table = tables[number]
             count = used[number] = used[number] + 1
             if count * 3 > len(table) * 2:
-                table = self._resize(number, len(table) * 2)
-            mask = len(table) - 1
-            slot = (key >> 8) & mask
+                table = self._resize(number, _next_size(len(table)))
+            slot = (key >> _HIGH) % len(table)
             while (there := table[slot]) != _EMPTY:
                 if known[there] == key:
                     used[number] -= 1
                     self._withdraw(first, entry)
                     return False
-                slot = (slot + 1) & mask
+                slot -= 1
             table[slot] = entry
         return True
 
@@ -161,10 +187,9 @@ class Index:
             key = self._keys[entry]
             number = key & 0xFF
             table = self._tables[number]
-            mask = len(table) - 1
-            slot = (key >> 8) & mask
+            slot = (key >> _HIGH) % len(table)
             while table[slot] != entry:
-                slot = (slot + 1) & mask
+                slot -= 1
             table[slot] = _EMPTY
             self._used[number] -= 1
         del self._keys[first:]
@@ -174,25 +199,29 @@ class Index:
         table = self._tables[number]
         used = self._used[number] + 1
         if used * 3 > len(table) * 2:
-            table = self._resize(number, len(table) * 2)
+            table = self._resize(number, _next_size(len(table)))
         self._used[number] = used
-        mask = len(table) - 1
-        slot = (key >> 8) & mask
+        slot = (key >> _HIGH) % len(table)
         while table[slot] != _EMPTY:
-            slot = (slot + 1) & mask
+            slot -= 1
         table[slot] = entry
 
     def _resize(self, number: int, slots: int) -> array[int]:
         table = _empty_table(slots)
-        mask = slots - 1
+        keys = self._keys
         for entry in self._tables[number]:
             if entry != _EMPTY:
-                slot = (self._keys[entry] >> 8) & mask
+                slot = (keys[entry] >> _HIGH) % slots
                 while table[slot] != _EMPTY:
-                    slot = (slot + 1) & mask
+                    slot -= 1
                 table[slot] = entry
         self._tables[number] = table
         return table
+
+
+def _next_size(slots: int) -> int:
+    """The size above: powers of two and, between each two of them, one and a half of the lower."""
+    return slots * 3 // 2 if slots & (slots - 1) == 0 else slots // 3 * 4
 
 
 def _empty_table(slots: int) -> array[int]:

@@ -121,7 +121,7 @@ def _write_ordered(fd: int, index: Index, target: IO[bytes], *, halted: Callable
     """
     window, size = _Window(fd), 0
     for entry in _in_order(index):
-        line = _renumbered(window.line(index.offsets[entry]), index, entry)
+        line = _renumbered(window.line(index.offset(entry)), index, entry)
         target.write(line)
         target.write(b"\n")
         size += len(line)

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final, Self
 
 from batcher.amounts import NO_AMOUNT
-from batcher.journal.index import DONE, FAILED, NO_OFFSET, PAID, UNNAMED, Index, identity
+from batcher.journal.index import DONE, FAILED, PAID, UNNAMED, Index, identity
 from batcher.journal.lines import (
     Heads,
     Kept,
@@ -113,8 +113,8 @@ class State:
 
     def kept(self, entry: int) -> Kept | None:
         """Read back the last line of a row, or None where it has none."""
-        offset = self.index.offsets[entry]
-        if offset == NO_OFFSET:
+        offset = self.index.offset(entry)
+        if offset < 0:
             return None
         line = read_line(self._read_back(offset))
         return line if isinstance(line, Kept) else None
@@ -156,12 +156,12 @@ class State:
 
     def note_written(self, entry: int, offset: int, line: int, *, terminal: bool) -> None:
         """Remember where a line of this run stands."""
-        if not terminal or self.index.offsets[entry] != NO_OFFSET:
+        first = self.index.put_offset(entry, offset)
+        if not (terminal and first):
             self.tidy = False
         elif line < self._last_line:
             self.in_order = False
         self._last_line = line
-        self.index.offsets[entry] = offset
 
     def _apply_columns(
         self,

@@ -30,7 +30,7 @@ from batcher.amounts import NO_AMOUNT, Amount
 from batcher.errors import UsageError
 from batcher.journal import Kept, RunNote, read_line
 from batcher.journal.files import usage_errors
-from batcher.journal.index import DONE, FAILED, NO_OFFSET, Index, identity
+from batcher.journal.index import DONE, FAILED, Index, identity
 from batcher.journal.lines import Lease, RetryMark, find_ours
 from batcher.source import Blocks, LineSplitter
 from batcher.spend import read_amount
@@ -189,7 +189,7 @@ class _Places:
         entry = index.find(key)
         if entry < 0:
             entry = index.add(key, request_hash=kept.request_hash, line=kept.line, flags=0)
-        index.offsets[entry] = number
+        index.put_offset(entry, number)
         index.flags[entry] = (DONE | FAILED if kept.code else DONE) if kept.terminal else 0
 
     def take_back_failures(self) -> None:
@@ -202,7 +202,7 @@ class _Places:
         """Say of every line, by its number, what it is."""
         table = bytearray(lines + 1)
         for entry in self._index:
-            if (number := self._index.offsets[entry]) != NO_OFFSET:
+            if (number := self._index.offset(entry)) >= 0:
                 table[number] = _STANDS if self._index.flags[entry] & DONE else _SPENT
         return table
 
