@@ -170,7 +170,7 @@ class Index:
             table = tables[number]
             count = used[number] = used[number] + 1
             if count * 3 > len(table) * 2:
-                table = self._resize(number, _next_size(len(table)))
+                table = self._resize(number, _next_size(len(table)), in_order=True)
             slot = (key >> _HIGH) % len(table)
             while (there := table[slot]) != _EMPTY:
                 if known[there] == key:
@@ -206,10 +206,17 @@ class Index:
             slot -= 1
         table[slot] = entry
 
-    def _resize(self, number: int, slots: int) -> array[int]:
+    def _resize(self, number: int, slots: int, *, in_order: bool = False) -> array[int]:
+        """Make a table larger.
+
+        Args:
+            in_order: Place what came first first. Then the last ones can be taken out again: none
+                that stays had to make way for them.
+        """
         table = _empty_table(slots)
         keys = self._keys
-        for entry in self._tables[number]:
+        entries = self._tables[number]
+        for entry in sorted(entries) if in_order else entries:
             if entry != _EMPTY:
                 slot = (keys[entry] >> _HIGH) % slots
                 while table[slot] != _EMPTY:
