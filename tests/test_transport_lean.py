@@ -64,8 +64,9 @@ def test_unasked_at_once(driver: Driver) -> None:
     assert outcome.kind in {FailureKind.CONNECTION_RESET, FailureKind.PROTOCOL_ERROR}
 
 
-@pytest.mark.parametrize("at", [len(answer(OK)) - 3, len(answer(OK)) - len(OK)])
-def test_garbage_after_a_whole_answer(driver: Driver, at: int) -> None:
+@pytest.mark.parametrize("at", [len(answer(OK)) - 3, len(answer(OK)) - len(OK), 0])
+@pytest.mark.parametrize("before", [b"", b"HTTP/1.1 100 Continue\r\n\r\n"])
+def test_garbage_after_a_whole_answer(driver: Driver, before: bytes, at: int) -> None:
     """A whole answer counts, whatever comes behind it; its connection is not used again."""
     whole = answer(OK)
 
@@ -73,7 +74,7 @@ def test_garbage_after_a_whole_answer(driver: Driver, at: int) -> None:
         peer.request()
         peer.send(whole[:at])
         begun.wait(10)
-        peer.send(whole[at:] + (b"garbage" if peer.number == 1 else b""))
+        peer.send((b"" if at else before) + whole[at:] + (b"garbage" if peer.number == 1 else b""))
         peer.wait_for_close()
 
     async def twice(transport: BaseTransport) -> list[Any]:

@@ -134,7 +134,7 @@ class Wire(asyncio.Protocol):
         try:
             messages, upgraded, _ = self._parser.feed_data(data)
         except Exception:  # noqa: BLE001 - whatever the parser trips over is no answer
-            self._stumble()
+            self._stumble(data)
             return
         odd = upgraded
         for head, payload in messages:
@@ -150,14 +150,22 @@ class Wire(asyncio.Protocol):
         if self._payload is not None:
             self._take(odd=odd)
 
-    def _stumble(self) -> None:
+    def _stumble(self, data: bytes) -> None:
         """Take an answer that was whole before the parser gave up; else there is none."""
-        if self._payload is None:
+        if self._payload is not None:
+            self._take(odd=True)
+            if self._waiter is not None:
+                self._fail(FailureKind.TRUNCATED)
+            return
+        head, end, rest = data.partition(b"\r\n\r\n")
+        if not rest:
             self._fail(FailureKind.PROTOCOL_ERROR)
             return
-        self._take(odd=True)
+        # It tells nothing of what it read in the piece that it gave up in: the head goes before.
+        self._parser = new_parser(self, self._loop)
+        self._parse(head + end)
         if self._waiter is not None:
-            self._fail(FailureKind.TRUNCATED)
+            self._parse(rest)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
