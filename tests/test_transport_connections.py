@@ -19,8 +19,6 @@ OK = b'{"ok": true}'
 pytestmark = pytest.mark.parametrize("driver", DRIVERS)
 
 
-# aiohttp's session drops the rest of a body that it was still writing; the loop says so at times.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_early_refusal(driver: Driver) -> None:
     """A refusal that comes before the whole body went out is read; its connection ends."""
 

@@ -14,6 +14,7 @@ from typing import Any, Final, Self
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
 from yarl import URL
 
@@ -113,8 +114,7 @@ class _Connector(aiohttp.TCPConnector):
     async def connect(self, *arguments: Any, **options: Any) -> Connection:
         """Give a connection; never one on which an answer has come that nobody asked for.
 
-        aiohttp would take that answer for the next request's. Nor one on which a request that was
-        answered early is still being written.
+        aiohttp would take that answer for the next request's.
         """
         task = this_task()
         while True:
@@ -132,14 +132,22 @@ class _Connector(aiohttp.TCPConnector):
         self._opening.discard(task)
         return protocol
 
+    def _release(
+        self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False
+    ) -> None:
+        """End a connection on which a request that was answered early is still being written.
+
+        A mere close waits until the other side has taken the rest, which it may never do.
+        """
+        transport = protocol.transport
+        if transport is not None and transport.get_write_buffer_size() > 0:
+            protocol.abort()
+            should_close = True
+        super()._release(key, protocol, should_close=should_close)
+
 
 def _is_clean(protocol: ResponseHandler) -> bool:
-    transport = protocol.transport
-    return (
-        not protocol.should_close
-        and transport is not None
-        and transport.get_write_buffer_size() == 0
-    )
+    return protocol.transport is not None and not protocol.should_close
 
 
 def proxy_for(url: URL) -> URL | None:
