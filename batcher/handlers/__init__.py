@@ -14,9 +14,6 @@ from __future__ import annotations
 from batcher.checks import carried_out
 from batcher.errors import UsageError
 from batcher.handlers.carrier import Handlers
-from batcher.handlers.functions import FunctionHandlers
-from batcher.handlers.outline import outline
-from batcher.handlers.remote import RemoteHandlers
 from batcher.settings import Settings
 from batcher.turns import ToolCall
 
@@ -32,10 +29,15 @@ def open_handlers(settings: Settings) -> Handlers | None:
     table = settings.handlers
     if not table:
         return None
+    # Most jobs have no handlers, and start without what carries them out.
     if "python" in table:
+        from batcher.handlers.functions import FunctionHandlers
+
         functions = FunctionHandlers(table)
         _require(functions.names, settings)
         return functions
+    from batcher.handlers.remote import RemoteHandlers
+
     return RemoteHandlers(table, trust_env=settings.trust_env)
 
 
@@ -45,6 +47,8 @@ def known_tools(settings: Settings) -> frozenset[str] | None:
     Raises:
         UsageError: It can't be used: a file or a function that it names is not there.
     """
+    from batcher.handlers.outline import outline
+
     table = settings.handlers
     names = outline(table["python"]) if "python" in table else None
     if names is None:

@@ -25,13 +25,11 @@ from batcher.errors import StorageError
 from batcher.job.mixture import refuse_mixture
 from batcher.job.outcome import BrokenOffError, InterruptedRunError, Outcome, Watch
 from batcher.job.pending import count_open, count_pending
-from batcher.job.rehearsal import rehearse
 from batcher.job.sending import Sending
 from batcher.job.signals import obeyed
 from batcher.journal import Halted, Journal, Lock, Paths, RunNote
 from batcher.journal.reserve import LINE_BYTES
 from batcher.records import StopReason
-from batcher.report.labels import agreement
 from batcher.settings import Settings
 from batcher.source import Source
 
@@ -66,7 +64,12 @@ async def run(
     """
     switch = switch or StopSwitch()
     go = partial(_run, watch=watch, signals=signals, switch=switch)
-    return await (rehearse(settings, go) if settings.rehearse else go(settings))
+    if not settings.rehearse:
+        return await go(settings)
+    # Few jobs are rehearsed, and it reads outputs as reports do: the start waits for neither.
+    from batcher.job.rehearsal import rehearse
+
+    return await rehearse(settings, go)
 
 
 async def _run(
@@ -273,6 +276,9 @@ class _Run:
         gold = self._settings.answer.get("gold")
         if gold is None:
             return Outcome(totals, None, "")
+        # Few jobs have known labels, as above.
+        from batcher.report.labels import agreement
+
         agreed = await in_daemon(partial(agreement, self._paths.output, gold=gold))
         return Outcome(totals, None, "", agreed)
 
