@@ -335,8 +335,8 @@ def test_large_answers_all_at_once(
 ) -> None:
     """48 answers of 16 MiB that come together are read a few at a time; all are kept."""
     count = 48
-    # The first open the window.
-    rows = [row(f"small {n}") for n in range(600)] + [row(f"large {n}") for n in range(count)]
+    # The first open the window: while they take their time, more in flight is more a second.
+    rows = [row(f"small {n}") for n in range(1500)] + [row(f"large {n}") for n in range(count)]
     (tmp_path / "in.jsonl").write_bytes(as_lines(rows))
     body = b'{"choices": [{"index": 0, "message": {"content": "%b"}}]}' % (b"x" * 16 * len(_MIB))
     large = answer(gzip.compress(body, 1), headers=[_GZIP]) if packed else answer(body)
@@ -345,6 +345,7 @@ def test_large_answers_all_at_once(
     def script(peer: Peer) -> None:
         while True:
             if b"small" in peer.request().body:
+                peer.stopping.wait(0.02)
                 peer.send(answer(_GOOD))
                 continue
             with contextlib.suppress(threading.BrokenBarrierError):
