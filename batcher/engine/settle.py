@@ -223,7 +223,9 @@ class Settler:
         if cause is Cause.STALE or self._excused(task, cause, now_s):
             return verdict
         charged: Retry | Failed = verdict
-        if cause is Cause.OUTAGE:
+        if verdict.cause is Cause.STALE:
+            charged = charge(self._policy, verdict, charged=task.charged)
+        elif cause is Cause.OUTAGE:
             task.outages_s = (*task.outages_s, now_s)
             since_s = now_s - task.outages_s[0]
             charged = charge(self._policy, verdict, charged=task.charged, since_s=since_s)

@@ -22,7 +22,8 @@ SPELL_GAP_S = 30.0
 class Spell:
     """A stretch of nothing but bad news, its length counted by evidence rather than by the clock.
 
-    A machine that sleeps for a night in the middle of an outage has not waited for a night.
+    A machine that sleeps for a night in the middle of an outage has not waited for a night. That
+    nothing is out, since too much was refused, is evidence as well: it is `kept_still`.
 
     Attributes:
         since_s: Time of the first bad news; None while there is none.
@@ -52,6 +53,11 @@ class Spell:
         if self.since_s is None:
             return 0.0
         return self._felt_s + min(now_s - self._last_s, SPELL_GAP_S)
+
+    def kept_still(self, now_s: float) -> None:
+        """Note that nothing is out that could bring news: tell it often."""
+        if self.since_s is not None:
+            self.bad(now_s)
 
 
 class Breaker:

@@ -109,6 +109,9 @@ class Governor:
     def give_up(self, now_s: float) -> str | None:
         """Return why the run should stop, in plain words; None while it should not."""
         most_s = self.limits.give_up_after_s
+        if not self.in_flight:
+            # Rows that were refused wait to leave again; while the endpoint is down, probes leave.
+            self._refusals.kept_still(now_s)
         if self._told_wait_s > most_s:
             return (
                 f"the endpoint asked to wait {self._told_wait_s:,.0f} s, "
