@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.crash.endpoint import Endpoint
 from tests.crash.figures import PROPERTY, Figures
-from tests.crash.job import Job
+from tests.crash.job import Job, good_row
 
 
 class Reckoner:
@@ -20,6 +22,14 @@ class Reckoner:
     def watch(self, job: Job) -> Job:
         """Count what becomes of a job."""
         self._jobs.append(job)
+        return job
+
+    def good_job(self, folder: Path, endpoint: Endpoint, count: int) -> Job:
+        """Watch a job of good rows, on which one fault of the machine is to be tried."""
+        job = self.watch(Job(folder, endpoint))
+        self.count(faults=1)
+        job.write_source([good_row(number) for number in range(count)])
+        endpoint.begin_run()
         return job
 
     def count(self, **more: int) -> None:

@@ -142,15 +142,7 @@ class Job:
         process = self.start(flags, kill=kill, wrapper=wrapper, stderr=subprocess.PIPE)
         if kill is not None:
             kill.strike(process, self._endpoint, begun)
-        try:
-            _, errors = process.communicate(timeout=HANG_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            self._count(hangs=1)
-            raise AssertionError(f"hangs; kept in {self.folder}") from None
-        self._endpoint.settle()
-        self.code, self.said = process.returncode, errors.decode()
+        self._await(process)
         killed = self.code < 0
         if mend is not None:
             mend()
@@ -170,6 +162,17 @@ class Job:
         if "--fresh" not in flags:
             self._count(sent_again=lost, most_again=lost)
         return self.code
+
+    def _await(self, process: subprocess.Popen[bytes]) -> None:
+        try:
+            _, errors = process.communicate(timeout=HANG_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            self._count(hangs=1)
+            raise AssertionError(f"hangs; kept in {self.folder}") from None
+        self._endpoint.settle()
+        self.code, self.said = process.returncode, errors.decode()
 
     def _count(self, **more: int) -> None:
         self.figures = self.figures.plus(Figures(**more))

@@ -12,7 +12,7 @@ import pytest
 from tests.crash.books import read
 from tests.crash.conftest import Reckoner
 from tests.crash.endpoint import Endpoint
-from tests.crash.job import HANG_S, Job, good_row
+from tests.crash.job import HANG_S, Job
 
 COUNT = 40
 
@@ -34,11 +34,7 @@ def endpoint() -> Iterator[Endpoint]:
 @pytest.fixture
 def job(tmp_path: Path, endpoint: Endpoint, reckon: Reckoner) -> Job:
     """A job of 40 rows at that endpoint."""
-    job = reckon.watch(Job(tmp_path, endpoint))
-    reckon.count(faults=1)
-    job.write_source([good_row(number) for number in range(COUNT)])
-    endpoint.begin_run()
-    return job
+    return reckon.good_job(tmp_path, endpoint, COUNT)
 
 
 @pytest.mark.parametrize("transport", ["lean", pytest.param("session", marks=pytest.mark.crash)])

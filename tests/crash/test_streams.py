@@ -15,7 +15,7 @@ import pytest
 from tests.crash.books import read
 from tests.crash.conftest import Reckoner
 from tests.crash.endpoint import Endpoint
-from tests.crash.job import HANG_S, Job, environment, good_row
+from tests.crash.job import HANG_S, Job, environment
 
 COUNT = 60
 
@@ -30,11 +30,7 @@ def endpoint() -> Iterator[Endpoint]:
 @pytest.fixture
 def job(tmp_path: Path, endpoint: Endpoint, reckon: Reckoner) -> Job:
     """A job of 60 rows at that endpoint."""
-    job = reckon.watch(Job(tmp_path, endpoint))
-    reckon.count(faults=1)
-    job.write_source([good_row(number) for number in range(COUNT)])
-    endpoint.begin_run()
-    return job
+    return reckon.good_job(tmp_path, endpoint, COUNT)
 
 
 @pytest.mark.parametrize("first", ["--strict", "--limit=20"], ids=["strict", "gone on with"])

@@ -13,7 +13,7 @@ import pytest
 from tests.crash.books import read
 from tests.crash.conftest import Reckoner
 from tests.crash.endpoint import Endpoint
-from tests.crash.job import CONCURRENCY, HANG_S, Job, good_row
+from tests.crash.job import CONCURRENCY, HANG_S, Job
 from tests.crash.test_faults import as_root, slow
 
 COUNT = 80
@@ -35,11 +35,7 @@ def endpoint() -> Iterator[Endpoint]:
 @pytest.fixture
 def job(tmp_path: Path, endpoint: Endpoint, reckon: Reckoner) -> Job:
     """A job of 80 rows at that endpoint."""
-    job = reckon.watch(Job(tmp_path, endpoint))
-    reckon.count(faults=1)
-    job.write_source([good_row(number) for number in range(COUNT)])
-    endpoint.begin_run()
-    return job
+    return reckon.good_job(tmp_path, endpoint, COUNT)
 
 
 class Clock:
