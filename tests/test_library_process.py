@@ -213,6 +213,14 @@ def test_what_is_no_row_is_refused(settings: dict[str, Any]) -> None:
         asyncio.run(collect(batcher.process([1], **settings)))  # type: ignore[list-item]
 
 
+@pytest.mark.parametrize("odd", [2**70, -(2**64), "\ud800"], ids=["large", "negative", "surrogate"])
+def test_a_row_that_cannot_be_sent(settings: dict[str, Any], odd: object) -> None:
+    """What is JSON and can't be sent fails its own row; those after it are sent."""
+    bad = {**row("r1"), "metadata": {"odd": odd}}
+    results = asyncio.run(collect(batcher.process([bad, row("r2")], **settings)))
+    assert [each.succeeded for each in sorted(results, key=lambda each: each.row)] == [False, True]
+
+
 @pytest.mark.parametrize("name", ["output", "fresh", "ordered", "progress"])
 def test_settings_of_files_are_refused(settings: dict[str, Any], name: str) -> None:
     """A setting that could mean nothing here is refused rather than ignored."""

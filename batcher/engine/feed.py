@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
 from contextlib import aclosing
@@ -229,4 +230,9 @@ def _json_text(row: Any) -> bytes:
         return row
     if not isinstance(row, Mapping):
         raise TypeError("a row is a mapping, or JSON text")
-    return orjson.dumps(row if isinstance(row, dict) else dict(row))
+    fields = row if isinstance(row, dict) else dict(row)
+    try:
+        return orjson.dumps(fields)
+    except TypeError:
+        # Integers beyond 64 bits and lone surrogates are JSON: the row's own fault, not the run's.
+        return json.dumps(fields).encode()
