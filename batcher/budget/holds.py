@@ -26,12 +26,12 @@ _FORGETTING: Final = 32
 
 
 class _Row:
-    """A row under way: its first turn and its last, what they came to, what is still held."""
+    """A row under way: its first turn, what its turns came to, what is still held."""
 
-    __slots__ = ("first", "held", "last", "turns")
+    __slots__ = ("first", "held", "turns")
 
     def __init__(self, first: Amount, held: Amount) -> None:
-        self.first = self.last = self.turns = first
+        self.first = self.turns = first
         self.held = held
 
 
@@ -75,14 +75,8 @@ class Holds:
         self.total = self.total.plus(row.held)
 
     def turn(self, key: Hashable, amount: Amount) -> None:
-        """Give a row what it needs for its next turn out of what is held for it.
-
-        The same amount once more is the same turn, tried again.
-        """
+        """Give a row what it needs for its next turn out of what is held for it."""
         row = self._rows[key]
-        if amount is row.last:
-            return
-        row.last = amount
         row.turns = row.turns.plus(amount)
         held = row.held.minus(amount).larger(NO_AMOUNT)
         self.total = self.total.minus(row.held.minus(held))

@@ -137,7 +137,8 @@ class Purse:
         """Reserve what a row that leaves now can cost."""
         amount = _bound(task).amount
         self._budget.reserve(amount)
-        if self._holds is not None:
+        # What is tried again is the same turn.
+        if self._holds is not None and task.fresh:
             if task in self._holds:
                 self._holds.turn(task, amount)
             elif task.talk is None:
