@@ -13,7 +13,7 @@ import math
 import random
 import statistics
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from batcher.governor import Limits
 from tests.bench.governor_sim import TOKENS_USED, Endpoint, Figures, Sim
@@ -44,7 +44,16 @@ def _log_uniform(rng: random.Random, low: float, high: float) -> float:
     return math.exp(rng.uniform(math.log(low), math.log(high)))
 
 
-def _law(rng: random.Random, least_s: float, most_s: float) -> dict[str, float | str]:
+class _Law(TypedDict):
+    """How long an endpoint takes, in the words of `Endpoint`."""
+
+    mean_s: float
+    law: str
+    sigma: float
+    rtt_s: float
+
+
+def _law(rng: random.Random, least_s: float, most_s: float) -> _Law:
     rtt_s = rng.uniform(0.002, 0.015)
     law = rng.choice(["constant", "exponential", "log-normal"])
     mean_s = _log_uniform(rng, least_s, most_s)
@@ -74,7 +83,7 @@ def hidden_rate(seed: int) -> Drawn:
     rng = random.Random(f"hidden {seed}")
     per_s = _log_uniform(rng, 10, 500)
     endpoint = Endpoint(
-        **_law(rng, 0.02, 8.0),  # type: ignore[arg-type]
+        **_law(rng, 0.02, 8.0),
         per_s=per_s,
         brim=_log_uniform(rng, 1 + per_s * 0.02, 10 * per_s),
         slow_refusals=rng.random() < 0.1,
@@ -94,7 +103,7 @@ def told_rate(seed: int) -> Drawn:
     per_s = _log_uniform(rng, 10, 500)
     tells = rng.choice(["headers", "headers", "retry-after"])
     endpoint = Endpoint(
-        **_law(rng, 0.02, 8.0),  # type: ignore[arg-type]
+        **_law(rng, 0.02, 8.0),
         per_s=per_s,
         brim=round(per_s * 60) if tells == "headers" else per_s * _log_uniform(rng, 0.5, 60),
         kind=rng.choice(["bucket", "counter"]) if tells == "headers" else "bucket",
@@ -109,7 +118,7 @@ def given_rate(seed: int) -> Drawn:
     """A rate that the user gives (`--rpm`)."""
     rng = random.Random(f"given {seed}")
     per_s = _log_uniform(rng, 0.5, 500)
-    endpoint = Endpoint(**_law(rng, 0.02, 8.0), per_s=per_s, brim=max(2.0, per_s * 0.2))  # type: ignore[arg-type]
+    endpoint = Endpoint(**_law(rng, 0.02, 8.0), per_s=per_s, brim=max(2.0, per_s * 0.2))
     most = int(max(256, 4 * per_s * endpoint.mean_s))
     limits = Limits(most, per_s * 60, None, 900.0)
     what = f"{per_s:.1f}/s {endpoint.law} {endpoint.mean_s:.2f} s"
@@ -121,7 +130,7 @@ def hidden_capacity(seed: int) -> Drawn:
     rng = random.Random(f"capacity {seed}")
     knee = round(_log_uniform(rng, 4, 800))
     endpoint = Endpoint(
-        **_law(rng, 0.05, 4.0),  # type: ignore[arg-type]
+        **_law(rng, 0.05, 4.0),
         knee=knee,
         fall=rng.uniform(0.2, 1.0),
         failing=rng.choice([0.0, 0.0, 0.01]),
@@ -141,7 +150,7 @@ def given_tokens(seed: int) -> Drawn:
     """A rate of tokens that the user gives (`--tpm`); requests use less than is reserved."""
     rng = random.Random(f"tokens {seed}")
     per_s = _log_uniform(rng, 0.5, 500)
-    endpoint = Endpoint(**_law(rng, 0.02, 8.0))  # type: ignore[arg-type]
+    endpoint = Endpoint(**_law(rng, 0.02, 8.0))
     limits = Limits(int(max(256, 4 * per_s * endpoint.mean_s)), None, per_s * 60 * TOKENS_USED, 900)
     duration_s = max(200.0, 100 * endpoint.mean_s)
     figures = Sim(endpoint, limits, seed=seed).run(duration_s)
@@ -175,7 +184,7 @@ def outage(seed: int) -> Drawn:
     law = _law(rng, 0.05, 1.0)
     knee = round(_log_uniform(rng, 8, 400))
     refuses = rng.random() < 0.5
-    endpoint = Endpoint(**law, knee=knee, outage=(100.0, end_s), outage_refuses=refuses)  # type: ignore[arg-type]
+    endpoint = Endpoint(**law, knee=knee, outage=(100.0, end_s), outage_refuses=refuses)
     sim = Sim(endpoint, Limits(500, None, None, 900.0), seed=seed)
     figures = sim.run(end_s + 60)
     usual = sum(60 <= t < 100 for t in figures.ok_at) / 40
