@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write the crash proof's figures into docs/safety.md",
     )
+
+
+def pytest_configure() -> None:
+    """Heed signals that our caller had ignored, as a shell does for what it starts with `&`.
+
+    A run that inherits this rightly ignores them too, and trials that interrupt it would hang.
+    """
+    usual = {signal.SIGINT: signal.default_int_handler}
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual.get(number, signal.SIG_DFL))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
