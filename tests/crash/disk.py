@@ -80,6 +80,11 @@ class Disk:
         """Whether the fault that was asked for, if any, has not come."""
         return not self._fault or self._left >= 0
 
+    @property
+    def settled(self) -> bool:
+        """Whether the names in the folder are synced as they stand."""
+        return len(self._names) == 1
+
     def survivors(self, draw: random.Random, *, calm: bool = False) -> dict[str, bytes]:
         """Say what stands in the folder once the power is back, or (`calm`) now."""
         assert self._at_cut is not None
