@@ -36,6 +36,8 @@ CODE = "".join(path.read_text("utf-8") for path in (ROOT / "batcher").rglob("*.p
 OTHER_VARIABLES = {"BATCHER_API_KEY", "BATCHER_DEBUG", "BATCHER_NAME", "BATCHER_COMPLETE"}
 # Flags of other programs that a page shows: uv, ruff, systemctl, the governor's scenarios.
 OTHER_FLAGS = {"--extra", "--check", "--failed", "--now", "--draws", "--only", "--quick"} | {
+    "--pairs",
+    "--rows",
     "--invoice",
     "--map",
 }
