@@ -2,86 +2,20 @@
 
 from __future__ import annotations
 
-from email.utils import formatdate
 from typing import Any
 
-import orjson
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from multidict import CIMultiDict
 
 from batcher.amounts import Usage
-from batcher.answers import NOT_JSON, Family
-from batcher.records import Failure, FailureKind, Reply, StopReason
-from batcher.retry import (
-    Accept,
-    Cause,
-    Final,
-    Retry,
-    RetryPolicy,
-    Stop,
-    Verdict,
-    backoff_s,
-    charge,
-    decide,
-    reply_code,
-)
+from batcher.answers import Family
+from batcher.records import Failure, FailureKind, Reply
+from batcher.retry import Accept, Cause, Final, Retry, reply_code
+from tests.verdicts import DOWN, REFUSED, error, judge, outcome, parsed, reply
 
-POLICY = RetryPolicy()
-NOW_UNIX = 1_795_000_000.0
-JITTER = 0.5
 CHAT_ANSWER: dict[str, Any] = {
     "choices": [{"message": {"content": "Hello"}}],
     "usage": {"prompt_tokens": 8, "completion_tokens": 2, "total_tokens": 10},
 }
-
-
-def reply(status: int, body: Any = b"", headers: dict[str, str] | None = None) -> Reply:
-    """Make an answer; a body that isn't bytes is written as JSON."""
-    raw = body if isinstance(body, bytes) else orjson.dumps(body)
-    return Reply(status, CIMultiDict(headers or {}), raw, 0.1)
-
-
-def parsed(body: bytes) -> Any:
-    """Parse as the engine does."""
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return NOT_JSON
-
-
-def judge(
-    attempt: Reply | Failure,
-    *,
-    family: Family = Family.CHAT,
-    charged: int = 0,
-    policy: RetryPolicy = POLICY,
-) -> Verdict:
-    """Decide, with everything that a test doesn't care for filled in."""
-    answer = parsed(attempt.body) if isinstance(attempt, Reply) else NOT_JSON
-    return decide(
-        policy, attempt, answer, family=family, charged=charged, now_unix=NOW_UNIX, jitter=JITTER
-    )
-
-
-def error(code: object = None, kind: object = None, message: str = "m") -> dict[str, Any]:
-    """Write an error in OpenAI's shape."""
-    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
-
-
-def outcome(verdict: Verdict) -> tuple[Any, str]:
-    """Name a verdict by what it does, and its code."""
-    if isinstance(verdict, Retry):
-        return verdict.cause, verdict.code
-    if isinstance(verdict, Final):
-        return Final, verdict.code
-    if isinstance(verdict, Stop):
-        return verdict.reason, ""
-    return Accept, ""
-
-
-REFUSED, DOWN = (StopReason.REFUSED, ""), (StopReason.ENDPOINT_DOWN, "")
 TOO_LARGE_FOR_LIMIT = (
     "Request too large for gpt-4o in organization org-x on tokens per min (TPM): "
     "Limit 30000, Requested 50000. The input or output tokens must be reduced."
@@ -379,81 +313,6 @@ def test_no_answer_by_family(family: Family, code: str) -> None:
     assert outcome(judge(reply(200, {}), family=family, charged=5)) == (Final, code)
 
 
-def test_waits_as_told() -> None:
-    """A refusal for rate waits exactly as long as told, and says so."""
-    verdict = judge(reply(429, b"", {"Retry-After": formatdate(NOW_UNIX + 30, usegmt=True)}))
-    assert verdict == Retry(Cause.THROTTLED, 30.0, 30.0, "http_429", "HTTP 429")
-
-
-def test_waits_by_resets_only_when_refused_for_rate() -> None:
-    """The usual rate headers of an answer delay a 429, and not a 500."""
-    headers = {"x-ratelimit-remaining-tokens": "9", "x-ratelimit-reset-tokens": "6m0s"}
-    refused, broken = judge(reply(429, b"", headers)), judge(reply(500, b"", headers))
-    assert isinstance(refused, Retry)
-    assert (refused.wait_s, refused.told_s) == (360.0, 360.0)
-    assert isinstance(broken, Retry)
-    assert (broken.wait_s, broken.told_s) == (0.25, None)
-
-
-@pytest.mark.parametrize(
-    ("told", "wait_s", "told_s"), [("20", 20.0, 20.0), ("0", 0.25, None), ("3600", 0.25, None)]
-)
-def test_own_failures_wait_as_told(told: str, wait_s: float, told_s: float | None) -> None:
-    """A 500 waits as told, unless that is no wait or more than the whole run would wait."""
-    verdict = judge(reply(500, b"", {"Retry-After": told}))
-    assert isinstance(verdict, Retry)
-    assert (verdict.wait_s, verdict.told_s) == (wait_s, told_s)
-
-
-def test_backoff_doubles_up_to_its_cap() -> None:
-    """Backoff is the jitter's share of a bound that doubles from 0.5 s to 8 s."""
-    bounds = [backoff_s(POLICY, charged=charged, jitter=1.0) for charged in range(7)]
-    assert bounds == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0]
-    assert backoff_s(POLICY, charged=3, jitter=0.0) == 0.0
-    assert backoff_s(POLICY, charged=10**6, jitter=0.5) == 4.0
-
-
-def test_attempts_run_out() -> None:
-    """The sixth failure of its own ends a row under the code of that failure."""
-    assert isinstance(judge(reply(500), charged=4), Retry)
-    last = judge(reply(500, error("server_error")), charged=5)
-    assert last == Final("server_error", "HTTP 500 (server_error); gave up after 6 attempts")
-
-
-def test_x_should_retry_never_wins_over_attempts() -> None:
-    """A word to retry does not add to the attempts of a row."""
-    assert isinstance(judge(reply(400, b"", {"x-should-retry": "true"}), charged=5), Final)
-
-
-def test_throttled_and_stale_do_not_count() -> None:
-    """A refusal for rate and a stale connection are repeated however many attempts there were."""
-    stale = Failure(FailureKind.STALE_CONNECTION, "stale", 0.0, sent=True)
-    assert outcome(judge(reply(429), charged=99)) == (Cause.THROTTLED, "http_429")
-    assert outcome(judge(stale, charged=99)) == (Cause.STALE, "stale_connection")
-
-
-def test_outage_counts_when_the_caller_says_so() -> None:
-    """An outage is left to the caller, who counts it while other rows succeed."""
-    verdict = judge(reply(502), charged=5)
-    assert isinstance(verdict, Retry)
-    assert verdict.cause is Cause.OUTAGE
-    assert charge(POLICY, verdict, charged=3, since_s=0.0) is verdict
-    assert charge(POLICY, verdict, charged=5, since_s=9.0) == Final(
-        "http_502", "HTTP 502; gave up after 6 attempts"
-    )
-
-
-def test_last_attempt_leaves_an_outage_time_to_show() -> None:
-    """Whatever the jitter, a row's last attempt comes two seconds after its first failure."""
-    verdict = judge(reply(502), charged=4)
-    assert isinstance(verdict, Retry)
-    waits_s = [
-        charge(POLICY, verdict._replace(wait_s=0.25), charged=4, since_s=since_s)[1]
-        for since_s in (0.0, 0.5, 1.75, 60.0)
-    ]
-    assert waits_s == [2.0, 1.5, 0.25, 0.25]
-
-
 @pytest.mark.parametrize(
     ("attempt", "code"),
     [
@@ -469,95 +328,3 @@ def test_last_attempt_leaves_an_outage_time_to_show() -> None:
 def test_reply_code(attempt: Reply, code: str) -> None:
     """A refusal is counted under the body's code where that is a word, else under its status."""
     assert reply_code(attempt, parsed(attempt.body)) == code
-
-
-@pytest.mark.parametrize("status", [200, 400, 401, 429, 500, 503])
-@pytest.mark.parametrize("charged", [0, 5])
-def test_no_message_quotes_the_endpoint(status: int, charged: int) -> None:
-    """An error's text can quote the prompt, so no verdict repeats it."""
-    secret = "Der Patient heißt Müller"
-    verdict = judge(reply(status, error(secret, secret, secret)), charged=charged)
-    assert "Müller" not in repr(verdict)
-
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
-    max_leaves=6,
-)
-codes = (
-    st.sampled_from(["insufficient_quota", "rate_limit_exceeded", "429", "slow_down", "None"])
-    | st.integers(-1, 700)
-    | json_values
-)
-bodies = json_values | st.fixed_dictionaries(
-    {},
-    optional={
-        "error": json_values
-        | st.fixed_dictionaries(
-            {}, optional={"code": codes, "type": codes, "message": json_values}
-        ),
-        "choices": json_values,
-        "usage": json_values,
-        "object": st.just("error") | json_values,
-    },
-)
-header_texts = st.text(max_size=10) | st.sampled_from(["true", "false", "20", "1e9", "6m0s", "0"])
-headers = st.dictionaries(
-    st.sampled_from(
-        ["retry-after", "retry-after-ms", "x-should-retry", "date"]
-        + [f"x-ratelimit-{what}-tokens" for what in ("limit", "remaining", "reset")]
-    ),
-    header_texts,
-)
-attempts = st.builds(
-    Reply, st.integers(100, 999), headers.map(CIMultiDict), st.just(b"x"), st.just(0.1)
-)
-
-failures = st.builds(
-    Failure, st.sampled_from(FailureKind), st.just("m"), st.just(0.1), sent=st.booleans()
-)
-
-
-@settings(deadline=None)
-@given(
-    attempt=attempts | failures,
-    answer=bodies | st.just(NOT_JSON),
-    family=st.sampled_from(Family),
-    charged=st.integers(0, 10),
-    jitter=st.floats(0, 1, exclude_max=True),
-)
-def test_decide_always(
-    attempt: Reply | Failure, answer: Any, family: Family, charged: int, jitter: float
-) -> None:
-    """Whatever comes back there is a verdict: bounded attempts, waits within what we give."""
-    verdict = decide(
-        POLICY, attempt, answer, family=family, charged=charged, now_unix=NOW_UNIX, jitter=jitter
-    )
-    if isinstance(verdict, Retry):
-        assert 0 <= verdict.wait_s <= POLICY.give_up_after_s
-        assert verdict.told_s is None or 0 < verdict.told_s <= verdict.wait_s
-        assert verdict.cause is not Cause.OWN or charged + 1 < POLICY.max_attempts
-    if isinstance(verdict, Accept):
-        assert isinstance(attempt, Reply)
-        assert 200 <= attempt.status < 300
-
-
-@settings(deadline=None)
-@given(
-    attempt=attempts,
-    code=st.sampled_from(["insufficient_quota", "invalid_api_key", "budget_exceeded"]),
-    charged=st.integers(0, 10),
-)
-def test_a_stop_is_a_stop(attempt: Reply, code: str, charged: int) -> None:
-    """No status, header or number of attempts turns a refused account into anything else."""
-    verdict = decide(
-        POLICY,
-        attempt,
-        error(code),
-        family=Family.CHAT,
-        charged=charged,
-        now_unix=NOW_UNIX,
-        jitter=JITTER,
-    )
-    assert outcome(verdict) == REFUSED

@@ -1,96 +1,30 @@
-"""Settings: what wins, what is refused and how that is said, where the key goes."""
+"""Settings: what wins, what is refused and how that is said; job files and their schema."""
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import jsonschema_rs
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import batcher
 from batcher.errors import UsageError
 from batcher.settings import (
     Settings,
-    Surroundings,
     addresses,
     credentials,
     forms,
     jobfile,
     layers,
     options,
-    resolve,
     schema,
-    target_url,
     values,
 )
-from batcher.settings.addresses import origin_of
-from batcher.settings.jobfile import read_job, read_key
+from batcher.settings.jobfile import read_job
 from batcher.settings.options import OPTIONS
-from batcher.settings.values import UnfitError, deadline_unix, seconds
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-SECRET = "sk-secret-0123456789"
-NOON = datetime(2026, 11, 22, 12, 0, tzinfo=timezone(timedelta(hours=1)))
-
-
-class Named(NamedTuple):
-    name: str
-    base_url: str
-    key_variable: str | None
-
-
-NAMED = {
-    "openai": Named("openai", "https://api.openai.com/v1", "OPENAI_API_KEY"),
-    "yunwu": Named("yunwu", "https://yunwu.ai/v1", "YUNWU_API_KEY"),
-    "ollama": Named("ollama", "http://localhost:11434/v1", None),
-    "local": Named("local", "", None),
-    "sandbox": Named("sandbox", "", None),
-}
-EXAMPLE: dict[str, Any] = {
-    "source": "reviews.jsonl",
-    "output": "output/results.jsonl",
-    "base_url": "local",
-    "concurrency": 8,
-    "id_field": "id",
-    "carry": ["label", "source"],
-    "defaults": {"temperature": 0},
-    "request": {"model": "m", "messages": [{"role": "user", "content": "{{ text }}"}]},
-    "answer": {"label": "/label", "gold": "label"},
-}
-
-
-def settle(
-    flags: Mapping[str, Any] | None = None,
-    *,
-    environ: Mapping[str, str] | None = None,
-    job: Mapping[str, Any] | None = None,
-    job_file: Path | None = None,
-    now: datetime = NOON,
-    sending: bool = True,
-) -> Settings:
-    """Resolve with a source, an output and an endpoint unless a job brings them."""
-    base = {"source": "in.jsonl", "output": "out.jsonl", "base_url": "http://h"}
-    return resolve(
-        flags={**({} if job else base), **(flags or {})},
-        job=job or {},
-        job_file=job_file or (Path("jobs/x/job.toml") if job else None),
-        around=Surroundings(environ or {}, now, NAMED.get, lambda _: f"{SECRET}\n"),
-        sending=sending,
-    )
-
-
-def refusal(**kwargs: Any) -> str:
-    """Give the words with which settings are refused."""
-    with pytest.raises(UsageError) as caught:
-        settle(**kwargs)
-    return str(caught.value)
+from tests.settling import EXAMPLE, NOON, SECRET, refusal, settle
 
 
 def test_example_job() -> None:
@@ -223,242 +157,6 @@ def test_paths_of_a_job() -> None:
     assert settle({"prices": "p.toml"}).prices == "p.toml"
 
 
-@pytest.mark.parametrize(
-    ("base_url", "name"),
-    [
-        ("https://yunwu.ai/v1", "yunwu.ai"), ("yunwu", "yunwu"), ("http://H:8000/v1", "h"),
-        ("http://sandbox:8000/v1", "sandbox:8000"), ("http://local/v1", "local:80"),
-    ],
-)  # fmt: skip
-def test_name_of_the_endpoint(base_url: str, name: str) -> None:
-    """An address is called by its host, and never like an endpoint that it isn't."""
-    assert settle({"base_url": base_url}, environ={"BATCHER_API_KEY": "k"}).endpoint == name
-
-
-def test_options_of_a_served_endpoint() -> None:
-    """An endpoint that the run serves gets its own table, and no other's."""
-    job = {**EXAMPLE, "sandbox": {"seed": 7}, "local": {"model_file": "m"}}
-    assert settle({"base_url": "sandbox"}, job=job).endpoint_options == {"seed": 7}
-    assert "seed" not in settle(job=job).endpoint_options
-
-
-@pytest.mark.parametrize(
-    ("base", "path", "expected"),
-    [
-        ("https://h/v1", "/v1/chat/completions", "https://h/v1/chat/completions"),
-        ("https://h", "/v1/chat/completions", "https://h/v1/chat/completions"),
-        ("https://h/api/v3", "/v1/chat/completions", "https://h/api/v3/chat/completions"),
-        ("https://h/v1", "/chat/completions", "https://h/v1/chat/completions"),
-        ("https://h/v1", "/v1beta/models", "https://h/v1/v1beta/models"),
-        ("https://h/v1", "/v1?api-version=1", "https://h/v1?api-version=1"),
-        ("http://[::1]:8000/v1", "/v1/embeddings", "http://[::1]:8000/v1/embeddings"),
-    ],
-)
-def test_target_url(base: str, path: str, expected: str) -> None:
-    """A base with a path takes the row's path without `/v1`; one without takes it whole."""
-    assert target_url(base, path) == expected
-
-
-@given(
-    base=st.sampled_from(["https://h.example", "https://h.example:8443/v1", "http://h.example/a"]),
-    path=st.text(alphabet="/v1@.:\\?#ab", max_size=12).map("/{}".format),
-)
-def test_target_stays_at_home(base: str, path: str) -> None:
-    """Whatever path passes, the origin of the target is the base's."""
-    if forms.is_row_path(path):
-        assert origin_of(target_url(base, path)) == origin_of(base)
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "ftp://h", "http:///x", "https://u:p@h", "https://h?x=1", "https://h/v1#x", "https://h:x",
-        "https://h/v1/chat/completions", "https://h/../v1", "https://h/a b", "https:\\\\h",
-        "h:80/v1", "https://h:99999", "https://ü.example",
-    ],
-)  # fmt: skip
-def test_bad_base_url(url: str) -> None:
-    """A base URL is plain http(s): a refusal names the flag and quotes nothing of it."""
-    text = refusal(flags={"base_url": url})
-    assert "--base-url" in text
-    assert url not in text
-
-
-KEYS = {
-    "BATCHER_API_KEY": "batcher",
-    "OPENAI_API_KEY": "openai",
-    "YUNWU_API_KEY": "yunwu",
-    "MINE": "mine",
-}
-
-
-def only(*names: str, **more: str) -> dict[str, str]:
-    """Give an environment of some of the keys."""
-    return {**{name: KEYS[name] for name in names}, **more}
-
-
-@pytest.mark.parametrize(
-    ("flags", "environ", "expected"),
-    [
-        pytest.param({"base_url": "yunwu"}, KEYS, "batcher", id="BATCHER_API_KEY first"),
-        pytest.param({"base_url": "yunwu"}, only("OPENAI_API_KEY", "YUNWU_API_KEY"), "yunwu",
-                     id="then the endpoint's own"),
-        pytest.param({"base_url": "yunwu", "api_key_env": "MINE"}, KEYS, "mine",
-                     id="a named variable wins"),
-        pytest.param({"base_url": "yunwu", "api_key_file": "k"}, KEYS, SECRET, id="a file wins"),
-        pytest.param({"base_url": "openai"}, only("OPENAI_API_KEY"), "openai", id="openai"),
-        pytest.param({"base_url": "https://api.openai.com/v1"}, only("OPENAI_API_KEY"), "openai",
-                     id="openai by its address"),
-        pytest.param({"base_url": "https://h/v1"}, only("OPENAI_API_KEY"), None,
-                     id="never elsewhere"),
-        pytest.param({"base_url": "https://api.openai.com.evil/v1"}, only("OPENAI_API_KEY"), None,
-                     id="nor to a look-alike"),
-        pytest.param({"base_url": "http://api.openai.com/v1"}, only("OPENAI_API_KEY"), None,
-                     id="nor in the clear"),
-        pytest.param({"base_url": "https://h/other"},
-                     only("OPENAI_API_KEY", OPENAI_BASE_URL="https://H/v1"), "openai",
-                     id="the host of OPENAI_BASE_URL"),
-        pytest.param({"base_url": "http://h/v1"},
-                     only("OPENAI_API_KEY", OPENAI_BASE_URL="https://h/v1"), None,
-                     id="not in the clear there either"),
-        pytest.param({"base_url": None},
-                     only("OPENAI_API_KEY", OPENAI_BASE_URL="http://h/v1"), "openai",
-                     id="OPENAI_BASE_URL itself"),
-        pytest.param({"base_url": "http://h"}, {"BATCHER_API_KEY": " "}, None, id="blank is none"),
-        pytest.param({"base_url": "ollama"}, only("OPENAI_API_KEY"), None, id="needs none"),
-        pytest.param({"base_url": "sandbox"}, KEYS, None, id="what we serve gets none"),
-    ],
-)  # fmt: skip
-def test_key(flags: dict[str, Any], environ: dict[str, str], expected: str | None) -> None:
-    """A key goes where it was meant to go, and nowhere else."""
-    assert settle(flags, environ=environ).api_key == expected
-
-
-@pytest.mark.parametrize(
-    ("flags", "environ", "word"),
-    [
-        pytest.param({"base_url": "yunwu"}, only("OPENAI_API_KEY"), "YUNWU_API_KEY", id="missing"),
-        pytest.param({"api_key_env": SECRET}, {}, "name of an environment", id="a key as a name"),
-        pytest.param({"api_key_env": "sk_x"}, {}, "holds no key", id="an unset variable"),
-        pytest.param({"api_key_env": "A", "api_key_file": "f"}, {}, "give one", id="two places"),
-        pytest.param({}, {"BATCHER_API_KEY": f"{SECRET}\nX: y"}, "BATCHER_API_KEY", id="LF"),
-        pytest.param({"headers": (f"Authorization: {SECRET}",)}, {}, "--header", id="bearer"),
-        pytest.param({"headers": (f"x-api-key: {SECRET}",)}, {}, "--auth-header", id="api key"),
-        pytest.param({"headers": (f"api: {SECRET}",), "auth_header": "API"}, {}, "API",
-                     id="the auth header"),
-        pytest.param({"headers": (f"X-Foo: a {SECRET}",)}, {"BATCHER_API_KEY": SECRET}, "X-Foo",
-                     id="the key in another"),
-        pytest.param({"headers": ("Host: evil",)}, {}, "Host", id="another host"),
-        pytest.param({"headers": (f"X: {SECRET}\r\nY: z",)}, {}, "--header", id="CR and LF"),
-        pytest.param({"headers": (SECRET,)}, {}, "--header", id="no colon"),
-    ],
-)  # fmt: skip
-def test_key_refusals(flags: dict[str, Any], environ: dict[str, str], word: str) -> None:
-    """A key in the wrong place is refused without being quoted."""
-    text = refusal(flags=flags, environ=environ)
-    assert word.lower() in text.lower()
-    assert SECRET not in text
-    assert "sk_x" not in text
-
-
-def test_a_header_of_a_job_that_carries_a_key() -> None:
-    """A job file can't bring Authorization either."""
-    text = refusal(job={**EXAMPLE, "base_url": "http://h", "headers": {"authorization": SECRET}})
-    assert "headers" in text
-    assert SECRET not in text
-
-
-def test_headers_add_up() -> None:
-    """Headers of all places are sent; of one name, the highest word counts."""
-    job = {**EXAMPLE, "base_url": "http://h", "headers": {"X-A": "job", "X-B": "job"}}
-    settings = settle({"headers": ("x-a: flag",)}, environ={"BATCHER_HEADER": "X-C: env"}, job=job)
-    assert dict(settings.headers) == {"x-a": "flag", "X-B": "job", "X-C": "env"}
-
-
-def test_secrets_are_not_shown() -> None:
-    """Neither the key nor a header is in the settings' repr."""
-    settings = settle({"headers": ("X-A: hidden",)}, environ={"BATCHER_API_KEY": SECRET})
-    assert settings.api_key == SECRET
-    assert SECRET not in repr(settings)
-    assert "hidden" not in repr(settings)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("90", 90), ("90s", 90), ("15m", 900), ("2h30m", 9000), ("1d", 86400), ("1.5h", 5400),
-     ("0", 0), ("0.25", 0.25), ("1d2h3m4s", 93784)],
-)  # fmt: skip
-def test_durations(text: str, expected: float) -> None:
-    """A duration is seconds, or days to seconds in this order."""
-    assert seconds(text) == expected
-
-
-@given(st.text(alphabet="0dhms.:+- e", max_size=8))
-def test_durations_and_schema_agree(text: str) -> None:
-    """The schema takes a text exactly when it is a duration; zeros keep it short enough."""
-    takes = jsonschema_rs.is_valid(dict(values.duration(zero=True).schema), text)
-    try:
-        assert seconds(text) == 0
-    except UnfitError:
-        assert not takes
-    else:
-        assert takes
-
-
-class SpringForward(tzinfo):
-    """A zone at +01:00 that goes to +02:00 at 02:00 on 29 March 2026."""
-
-    def utcoffset(self, dt: datetime | None) -> timedelta:
-        assert dt is not None
-        late = dt.replace(tzinfo=None) >= datetime(2026, 3, 29, 2)  # noqa: DTZ001 - wall clock
-        return timedelta(hours=2 if late else 1)
-
-    def dst(self, _: datetime | None) -> timedelta:
-        return timedelta()
-
-    def tzname(self, _: datetime | None) -> str:
-        return "spring"
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        pytest.param("2h30m", "2026-11-22T14:30:00+01:00", id="a duration"),
-        pytest.param("90", "2026-11-22T12:01:30+01:00", id="seconds"),
-        pytest.param("18:00", "2026-11-22T18:00:00+01:00", id="later today"),
-        pytest.param("06:00", "2026-11-23T06:00:00+01:00", id="tomorrow"),
-        pytest.param("6:00", "2026-11-23T06:00:00+01:00", id="a short hour"),
-        pytest.param("12:00", "2026-11-23T12:00:00+01:00", id="this very moment is tomorrow's"),
-        pytest.param("12:00:01", "2026-11-22T12:00:01+01:00", id="with seconds"),
-        pytest.param("12:30+02:00", "2026-11-23T12:30:00+02:00", id="past in its offset"),
-        pytest.param("06:00+09:00", "2026-11-23T06:00:00+09:00", id="an offset a day ahead"),
-        pytest.param("11:30Z", "2026-11-22T11:30:00+00:00", id="UTC"),
-    ],
-)
-def test_deadline(text: str, expected: str) -> None:
-    """A deadline is so long from now, or the next such time of day."""
-    assert deadline_unix(text, NOON) == datetime.fromisoformat(expected).timestamp()
-
-
-def test_deadline_over_a_clock_change() -> None:
-    """06:00 is 06:00 on the clock, though the night is an hour shorter."""
-    now = datetime(2026, 3, 28, 22, tzinfo=SpringForward())
-    assert deadline_unix("06:00", now) - now.timestamp() == 7 * 3600
-
-
-@given(st.times(), st.datetimes(timezones=st.just(UTC)))
-def test_deadline_is_within_a_day(time: Any, now: datetime) -> None:
-    """The next time of day is always ahead, and at most a day."""
-    ahead = deadline_unix(f"{time:%H:%M:%S}", now) - now.timestamp()
-    assert 0 < ahead <= 86400
-
-
-def test_deadline_reaches_the_settings() -> None:
-    """The settings hold the moment, whether a flag or a job file's number said it."""
-    assert settle({"deadline": "60"}).deadline_unix == NOON.timestamp() + 60
-    assert settle(job={**EXAMPLE, "deadline": 60}).deadline_unix == NOON.timestamp() + 60
-
-
 def test_money_is_exact() -> None:
     """A budget is decimal text, whatever it came as."""
     assert settle({"max_cost": "0.10"}).max_cost_usd == "0.10"
@@ -545,19 +243,6 @@ def test_bad_job_file(tmp_path: Path, content: bytes | None, word: str) -> None:
     with pytest.raises(UsageError, match=word) as caught:
         read_job(path)
     assert "job.toml" in str(caught.value)
-
-
-def test_key_file(tmp_path: Path) -> None:
-    """A key file is read; a missing or endless one is refused, and its content not quoted."""
-    path = tmp_path / "key"
-    path.write_text(f"{SECRET}\n")
-    assert read_key(path).strip() == SECRET
-    path.write_text(SECRET * 1000)
-    with pytest.raises(UsageError, match="too large") as caught:
-        read_key(path)
-    assert SECRET not in str(caught.value)
-    with pytest.raises(UsageError, match="No such file"):
-        read_key(tmp_path / "none")
 
 
 @pytest.mark.parametrize(
