@@ -308,6 +308,47 @@ def test_failed_data_rows_stay_data(job: Job, capsysbinary: pytest.CaptureFixtur
     assert job.codes() == {"a": "200", "b": "200"}
 
 
+HUGE = 123456789012345678901234567890
+
+
+def test_failed_rows_keep_their_integers(
+    job: Job, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """An integer of more than 64 bits is exported digit by digit, in a request and in data."""
+    job.write([row("huge", seed=HUGE)])
+    assert job.run().code == 3
+    export = Exports(job, capsysbinary)
+    (line,) = export.objects("--failed", "--source", str(job.source))
+    assert line["body"]["seed"] == HUGE
+    job.endpoint.on("bad", refusal(400, "nope"))
+    path = template_job(job, [{"id": "a", "text": "bad", "of": HUGE}])
+    assert job.invoke("run", str(path), "--fresh").code == 3
+    (line,) = export.objects("--failed", target=path)
+    assert (line["text"], line["of"]) == ("bad", HUGE)
+    (cells,) = export.objects("--to", "jsonl", target=path)
+    assert cells["source.of"] == str(HUGE)
+
+
+@pytest.mark.parametrize("depth", [400, 1020])
+def test_deep_rows_spoil_no_export(
+    job: Job, capsysbinary: pytest.CaptureFixture[bytes], depth: int
+) -> None:
+    """A row that is nested too deeply to be sent is exported as its line, and fills its columns."""
+    deep = "[" * depth + "]" * depth
+    line = f'{{"custom_id": "deep", "model": "m", "messages": [], "x": {deep}}}'
+    job.write([line, row("fine")])
+    assert job.run().code == 3
+    export = Exports(job, capsysbinary)
+    (found,) = export.objects("--failed", "--source", str(job.source))
+    assert (found["custom_id"], found["line"]) == ("deep", line)
+    for form in ("jsonl", "csv", "parquet"):
+        target = job.folder / f"table.{form}"
+        code, _, err = export("--to", form, "--source", str(job.source), "-o", str(target))
+        assert code == 0, err
+    cells = {each["custom_id"]: each["source.x"] for each in written(job.folder / "table.jsonl")}
+    assert cells == {"deep": json.loads(deep) if depth < 500 else None, "fine": None}
+
+
 def test_failed_rows_as_a_table(export: Exports) -> None:
     """With `--to`, `--failed` is a table of the failed rows."""
     table = export.table("--failed", "--fields", "custom_id,error_code")

@@ -300,6 +300,14 @@ def test_standard_input(job: Job, endpoint: Endpoint) -> None:
     job.audit()
 
 
+def test_standard_input_that_is_closed(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that was started without standard input is told so, and has lost nothing."""
+    monkeypatch.setattr("sys.stdin", None)
+    ran = job.run(source="-")
+    assert (ran.code, ran.err) == (2, "batcher: standard input can't be read: it is closed\n")
+    assert not job.partial.exists()
+
+
 def test_sends_before_the_source_ends(job: Job, endpoint: Endpoint) -> None:
     """Rows of a pipe are sent as they come."""
     with job.process(source="-") as process:

@@ -2,16 +2,18 @@
 
 Each line is a row as a source takes it: a request as a Batch line, whose `batcher_error` stands
 beside the body and is not sent; with a template the data object with `batcher_error` among its
-fields, which a template that does not name it passes over. A line that was no row at all stands as
-a text under `line`.
+fields, which a template that does not name it passes over. A line that was no row at all, or is
+nested too deeply for one, stands as a text under `line`.
 """
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
 import orjson
 
+from batcher.numbers import may_hold_huge
 from batcher.results import Result
 
 __all__ = ["REASON", "failed_line"]
@@ -34,16 +36,25 @@ def failed_line(result: Result, raw: bytes, *, is_data: bool) -> bytes:
         reason["message"] = result.error_message
     try:
         fields = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        fields = None
-    row = _row(result, fields, raw, is_data=is_data)
-    return orjson.dumps({**row, REASON: reason}, option=orjson.OPT_APPEND_NEWLINE)
-
-
-def _row(result: Result, fields: Any, raw: bytes, *, is_data: bool) -> dict[str, Any]:
-    if not isinstance(fields, dict):
+        if may_hold_huge(raw):
+            return _exact({**_row(result, json.loads(raw), is_data=is_data), REASON: reason})
+        row = {**_row(result, fields, is_data=is_data), REASON: reason}
+        return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+    except (TypeError, ValueError, RecursionError):
+        # No JSON, no object, or nested beyond what can be written.
         text = raw.decode("utf-8", "replace")
-        return {"custom_id": result.custom_id, "line": text}
+        row = {"custom_id": result.custom_id, "line": text, REASON: reason}
+        return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _exact(row: dict[str, Any]) -> bytes:
+    """Write integers of any size digit by digit: orjson knows none beyond 64 bits."""
+    return json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def _row(result: Result, fields: Any, *, is_data: bool) -> dict[str, Any]:
+    if not isinstance(fields, dict):
+        raise TypeError("not a JSON object")
     if is_data:
         return fields
     row: dict[str, Any] = {"custom_id": result.custom_id}

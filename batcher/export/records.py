@@ -9,6 +9,7 @@ import orjson
 
 from batcher.export.fields import Record
 from batcher.export.rows import Parse, SourceRows, require_same_row
+from batcher.numbers import may_hold_huge, read_exactly
 from batcher.report.reading import Output, Standing
 from batcher.results import Result, read_result
 
@@ -68,6 +69,7 @@ class Joined:
 
 def _json(raw: bytes) -> Any:
     try:
-        return orjson.loads(raw)
-    except orjson.JSONDecodeError:
+        row = orjson.loads(raw)
+        return read_exactly(raw) if may_hold_huge(raw) else row
+    except (orjson.JSONDecodeError, RecursionError):
         return None

@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 
 from batcher.errors import UsageError
-from batcher.export.fields import Field, Kind, Record, as_text
+from batcher.export.fields import Field, Kind, Record, as_json, as_text
 
 __all__ = ["write_csv", "write_jsonl", "write_parquet"]
 
@@ -42,7 +42,11 @@ def write_jsonl(fields: list[Field], records: Iterable[Record], write: Write) ->
     """Write a table as one JSON object a row, values as they are."""
     for record in records:
         row = {field.title: field.value(record) for field in fields}
-        write(orjson.dumps(row, default=str, option=orjson.OPT_APPEND_NEWLINE))
+        try:
+            line = orjson.dumps(row, default=str)
+        except orjson.JSONEncodeError:
+            line = orjson.dumps({name: orjson.Fragment(as_json(row[name])) for name in row})
+        write(line + b"\n")
 
 
 def write_parquet(fields: list[Field], records: Iterable[Record], file: Any) -> None:
@@ -103,7 +107,7 @@ def _typed(kind: Kind, value: Any) -> Any:
     if value is None:
         return None
     if kind is Kind.JSON:
-        return orjson.dumps(value, default=str).decode()
+        return as_json(value).decode()
     if kind is Kind.MONEY:
         return Decimal(value)
     if kind is Kind.MOMENT:

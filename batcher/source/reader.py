@@ -175,6 +175,9 @@ def _read_block(stream: Any, complaint: str) -> bytes:
 
 def _open(path: Path | None) -> Any:
     if path is None:
+        # It is None where the process was started without one.
+        if sys.stdin is None:
+            raise UsageError("standard input can't be read: it is closed")
         return open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
     try:
         return path.open("rb", buffering=0)
