@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from batcher.amounts import NO_AMOUNT, Spend, Usage
-from batcher.budget import Bounds
+from batcher.budget import Bounds, Budget, Limit
 from batcher.checks import Checker
 from batcher.codec import RowParser
 from batcher.engine.clerk import Clerk
+from batcher.engine.purse import Purse
 from batcher.engine.roster import Roster
 from batcher.engine.settle import Settler
 from batcher.engine.stop import StopSwitch
@@ -116,19 +117,29 @@ replies = st.builds(
 
 
 def settle(
-    kind: type[Settler], raw: bytes, outcomes: list[Reply | Failure], *, checks: bool, priced: bool
+    kind: type[Settler],
+    raw: bytes,
+    outcomes: list[Reply | Failure],
+    *,
+    checks: bool,
+    priced: bool,
+    basis: str | None = None,
 ) -> tuple[Any, ...]:
     """Settle attempts of one row; give all that can be seen of it afterwards."""
     relay, governor = Relay(), Governor(Limits(8, None, None, 900.0), NOW_S)
     checker, switch = Checker(), StopSwitch()
     pricer = PRICERS[priced]
-    clerk = Clerk(relay, endpoint="e", price=pricer.price, bounds=Bounds(pricer), prices="p 1")
+    bounds = Bounds(pricer, priced=False, seen=basis == "seen")
+    budget = Budget(Limit(Decimal(1000), 10**9))
+    purse = Purse(budget, bounds, relay, run="r") if basis else None
+    clerk = Clerk(relay, endpoint="e", price=pricer.price, bounds=bounds, prices="p 1")
     settler = kind(
         policy=RetryPolicy(),
         governor=governor,
         clerk=clerk,
         switch=switch,
         checker=checker if checks else None,
+        purse=purse,
     )
     roster = Roster(RowParser(carry=("note",), fault=checker.fault), relay.state)
     member = roster.enter(Line(3, raw))
@@ -139,6 +150,9 @@ def settle(
         permit = task.lane.admit(10.0, NOW_S, retry=not task.fresh)
         assert isinstance(permit, Permit)
         task.permit = permit
+        if purse is not None:
+            assert purse.admits(task)
+            purse.take(task)
         waits.append(settler.settle(task, outcome, NOW_S + 0.25))
         if waits[-1] is None:
             break
@@ -146,7 +160,9 @@ def settle(
     totals = relay.state.ledger.totals(started_at="", finished_at="", wall_s=0.0, version="")
     index = relay.state.index
     offsets = [index.offset(entry) for entry in index]
+    next_bound = bounds.most(member.row, member.row.body, NOW_S)
     return (
+        [budget.spent, budget.reserved, next_bound],
         [*waits, lines, totals, bytes(index.flags), offsets, task.used],
         [governor.in_flight, governor.window, switch.reason, task.charged],
     )
@@ -167,6 +183,7 @@ def settle(
     model=st.sampled_from(["gpt-4o-mini", "gpt-4o"]),
     checks=st.booleans(),
     priced=st.booleans(),
+    basis=st.sampled_from([None, "bound", "seen"]),
 )
 def test_both_roads_agree(
     outcomes: list[Reply | Failure],
@@ -175,22 +192,26 @@ def test_both_roads_agree(
     *,
     checks: bool,
     priced: bool,
+    basis: str | None,
 ) -> None:
-    """Line, totals, index and governor are the same, whichever road an answer takes."""
+    """Line, totals, index, governor and budget are the same, whichever road an answer takes."""
     body = {"model": model, "messages": [{"role": "user", "content": "q"}], **more}
+    if basis != "seen":
+        body["max_tokens"] = 3  # fewer than what comes
     raw = orjson.dumps(body)
     with still():
-        short = settle(Settler, raw, outcomes, checks=checks, priced=priced)
-        long = settle(LongRoad, raw, outcomes, checks=checks, priced=priced)
+        short = settle(Settler, raw, outcomes, checks=checks, priced=priced, basis=basis)
+        long = settle(LongRoad, raw, outcomes, checks=checks, priced=priced, basis=basis)
     assert short == long
 
 
-def test_the_usual_is_usual(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A usual answer takes the short road."""
+@pytest.mark.parametrize("basis", [None, "seen"])
+def test_the_usual_is_usual(basis: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A usual answer takes the short road, under a budget too."""
     monkeypatch.setattr(Settler, "_settle_any", None)
     raw = orjson.dumps({"model": "m", "messages": [{"role": "user", "content": "q"}]})
     reply = Reply(200, CIMultiDict(), orjson.dumps(USUAL), 0.25)
-    settle(Settler, raw, [reply], checks=True, priced=True)
+    settle(Settler, raw, [reply], checks=True, priced=True, basis=basis)
 
 
 counts = st.integers(0, 10**9)

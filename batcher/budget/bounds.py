@@ -52,19 +52,19 @@ _MOST_MODELS: Final = 4096
 _IMAGES: Final = frozenset({b"image_url", b"input_image", b"image"})
 # Types of parts, messages, tools, formats and JSON schemas that are wholly in the body. A sound is
 # in it as well, with more bytes than tokens.
-_IN_BODY: Final = frozenset(
+_IN_BODY: Final = (
     b"text input_text output_text input_audio refusal message reasoning thinking redacted_thinking "
     b"function function_call function_call_output tool_use tool_result tool custom "
     b"custom_tool_call custom_tool_call_output json_object json_schema grammar "
     b"auto none any enabled disabled adaptive ephemeral base64 url "
-    b"object string number integer boolean array null".split()
-)
-# What a bound depends on, looked for in one pass: types; tools; what was predicted and is billed
-# as part of the answer where it is not used; keys that bring in what is not in the body.
+    b"object string number integer boolean array null"
+).split()
+# What a bound depends on, looked for in one pass: other types; tools; what was predicted and is
+# billed as part of the answer where it is not used; keys that bring in what is not in the body.
 _MARKS: Final = re.compile(
-    rb'"(?:type":"(?P<kind>[^"]*)|(?P<tools>tools":)|(?P<prediction>prediction":\{)'
+    rb'"(?:type":"(?!(?:%b)")(?P<kind>[^"]*)|(?P<tools>tools":)|(?P<prediction>prediction":\{)'
     rb'|web_search_options":|previous_response_id":"|conversation":|plugins":|prompt":\{'
-    rb'|file_id":)'
+    rb'|file_id":)' % b"|".join(_IN_BODY)
 )
 
 
@@ -190,9 +190,7 @@ def _parts(body: bytes) -> _Parts:
             parts = parts._replace(tools=True)
         elif name == "prediction":
             parts = parts._replace(prediction=True)
-        elif name == "kind" and (kind := mark[1]) in _IN_BODY:
-            continue
-        elif name == "kind" and kind in _IMAGES:
+        elif name == "kind" and mark["kind"] in _IMAGES:
             parts = parts._replace(images=parts.images + 1)
         else:
             parts = parts._replace(elsewhere=True)

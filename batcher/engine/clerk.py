@@ -138,13 +138,16 @@ class Clerk:
         )
         self._write(task.member, result, task.last_spend)
 
-    def succeed(self, task: Task, reply: Reply, usage: Usage, extra: bytes) -> None:
+    def succeed(self, task: Task, reply: Reply, usage: Usage, extra: bytes) -> Decimal | None:
         """Write the result of a row whose first attempt brought an answer: `finish`, in less time.
 
         Args:
             reply: Its body is JSON, and not nested too deeply.
             usage: What it used.
             extra: What its check found.
+
+        Returns:
+            What it cost in US dollars, or None where no price is known.
         """
         row, member = task.row, task.member
         now = time.time()
@@ -167,6 +170,7 @@ class Clerk:
         self._journal.append(line, entry, row.line, terminal=True)
         self._ledger.add_success(row.model, usage, cost)
         self._flags[entry] |= DONE
+        return cost
 
     def refuse(self, member: Member) -> None:
         """Write the error result of a row that can't be sent."""

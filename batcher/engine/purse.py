@@ -14,12 +14,13 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable
+from decimal import Decimal
 from itertools import chain
 from typing import Final, NamedTuple
 
 import anyio
 
-from batcher.amounts import NO_AMOUNT, Amount, Spend
+from batcher.amounts import NO_AMOUNT, Amount, Spend, Usage
 from batcher.budget import Bound, Bounds, Budget, Fit, Holds, Unbounded
 from batcher.engine.aside import Aside
 from batcher.engine.task import Task
@@ -165,14 +166,23 @@ class Purse:
 
     def settle(self, task: Task, spent: Spend) -> None:
         """Replace what was reserved for an attempt by what it cost, or may have cost."""
-        bound, real = _bound(task), spent.most
+        real = spent.most
         if spent.unpriced:
-            real = real.larger(Amount(bound.amount.usd, 0))
+            real = real.larger(Amount(_bound(task).amount.usd, 0))
+        self._settle(task, spent.usage, real)
+
+    def pay(self, task: Task, usage: Usage, cost: Decimal | None) -> None:
+        """Settle an attempt that told its usage; a `cost` of None is what was reserved."""
+        usd = _bound(task).amount.usd if cost is None else cost
+        self._settle(task, usage, Amount(usd, usage.total_tokens))
+
+    def _settle(self, task: Task, usage: Usage, real: Amount) -> None:
+        bound = _bound(task)
         self._budget.settle(bound.amount, real)
-        if spent.usage.total_tokens:
-            self._bounds.note(task.row, spent.usage)
+        if usage.total_tokens:
+            self._bounds.note(task.row, usage)
             if not real.within(bound.amount):
-                self._bounds.widen(task.row.model, bound, spent.usage)
+                self._bounds.widen(task.row.model, bound, usage)
 
     def spent(self, *, read_all: bool) -> str | None:
         """Say why the run is to stop, once nothing is under way and no row waits elsewhere.

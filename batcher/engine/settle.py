@@ -78,8 +78,6 @@ class Settler:
         self._switch = switch
         self._checker = checker
         self.turns = turns
-        # A budget wants to hear of every answer, and turns may go on from it.
-        self._brief = turns is None and purse is None
         self._learn_at_s = 0.0
         self._reached = False
         self._unison = Unison()
@@ -103,7 +101,7 @@ class Settler:
                 answer = orjson.loads(outcome[2])
             except orjson.JSONDecodeError:
                 outcome, answer = read_again(outcome)
-            if self._brief and self._is_usual(task, outcome, answer, now_s):
+            if self.turns is None and self._is_usual(task, outcome, answer, now_s):
                 return None
         return self._settle_any(task, outcome, answer, now_s)
 
@@ -127,7 +125,9 @@ class Settler:
         if now_s >= self._learn_at_s:
             self._learn_rates(task, reply, now_s)
         self._unison.broken = True
-        self._clerk.succeed(task, reply, usage, extra)
+        cost = self._clerk.succeed(task, reply, usage, extra)
+        if self._purse is not None:
+            self._purse.pay(task, usage, cost)
         return True
 
     def _settle_any(
