@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, tzinfo
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,9 @@ from batcher.cli.streams import SafeStream, standard_error, standard_output
 from batcher.errors import UsageError
 
 if TYPE_CHECKING:
+    from batcher.report.clock import Period
+    from batcher.report.gather import Gathered
+    from batcher.report.invoice import Comparison
     from batcher.report.reading import Output
     from batcher.report.whole import Report
 
@@ -141,7 +144,6 @@ def _report(
     from batcher.report.clock import Clock, read_period, read_zone
     from batcher.report.figures import table
     from batcher.report.gather import gather
-    from batcher.report.invoice import compare, read_invoice
     from batcher.report.prices import load_prices
     from batcher.report.whole import Report
 
@@ -160,10 +162,6 @@ def _report(
         price=prices.price if prices else None,
         over_time=is_page,
     )
-    comparison = None
-    if columns:
-        charges = read_invoice(given["invoice"], columns, zone=zone, period=period)
-        comparison = compare(gathered.cells.grouped(("day", "model")), charges)
     return Report(
         title=given["title"],
         gathered=gathered,
@@ -173,8 +171,19 @@ def _report(
         made_at=now,
         prices=prices.source if prices else "",
         budget_usd=_budget(given["budget"]) or budget_usd,
-        comparison=comparison,
+        comparison=_comparison(gathered, given["invoice"], columns, period, zone),
     )
+
+
+def _comparison(
+    gathered: Gathered, invoice: Path, columns: dict[str, str], period: Period, zone: tzinfo
+) -> Comparison | None:
+    from batcher.report.invoice import compare, read_invoice
+
+    if not columns:
+        return None
+    charges = read_invoice(invoice, columns, zone=zone, period=period)
+    return compare(gathered.cells.grouped(("day", "model")), charges)
 
 
 def _columns(given: dict[str, Any]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from batcher.ledger import Ledger
 from batcher.pricing import Pricer
 from batcher.records import StopReason
 from batcher.settings import Settings
-from batcher.spendbook import RunSpend, SpendBook
+from batcher.spendbook import Grant, RunSpend, SpendBook
 from batcher.words import plural
 
 __all__ = ["Funds"]
@@ -53,25 +53,13 @@ class Funds:
         Raises:
             UsageError: The ledger can't be used.
         """
-        settings = self._settings
-        if settings.ledger is None:
+        if self._settings.ledger is None:
             return None
         month = datetime.fromtimestamp(self._began_unix, UTC).strftime("%Y-%m")
-        output = settings.output.resolve()
-        book = SpendBook(settings.ledger, run=run, month=month, output=output)
-        month_usd = settings.max_cost_month_usd
-        spent, own = ledger.most.usd, self.limit.usd
-        grant = await in_daemon(
-            partial(
-                book.open,
-                at=timestamp(self._began_unix),
-                spent=ledger.spend,
-                killed=ledger.killed,
-                wanted_usd=None if own is None else max(Decimal(0), own - spent),
-                month_usd=None if month_usd is None else Decimal(month_usd),
-                fresh=settings.fresh,
-            )
-        )
+        output = self._settings.output.resolve()
+        book = SpendBook(self._settings.ledger, run=run, month=month, output=output)
+        grant = await in_daemon(partial(self._ask, book, ledger))
+        month_usd = self._settings.max_cost_month_usd
         if month_usd is not None and grant.unbounded:
             self.note = (
                 f"{plural(grant.unbounded, 'run')} without a budget under way on this ledger:"
@@ -83,9 +71,20 @@ class Funds:
             self._book = book
             self._before = (ledger.spend, ledger.by_model())
         if grant.left_usd is not None and grant.usd == grant.left_usd:
-            self.limit = self.limit._replace(usd=spent + grant.left_usd)
+            self.limit = self.limit._replace(usd=ledger.most.usd + grant.left_usd)
             self._called = f"what was left for this job of the ${month_usd} for {month}"
         return None
+
+    def _ask(self, book: SpendBook, ledger: Ledger) -> Grant:
+        own, month_usd = self.limit.usd, self._settings.max_cost_month_usd
+        return book.open(
+            at=timestamp(self._began_unix),
+            spent=ledger.spend,
+            killed=ledger.killed,
+            wanted_usd=None if own is None else max(Decimal(0), own - ledger.most.usd),
+            month_usd=None if month_usd is None else Decimal(month_usd),
+            fresh=self._settings.fresh,
+        )
 
     def purse(self, journal: Keeper, run: str, *, most_turns: int, eager: bool) -> Purse | None:
         """Make the purse; None without any budget. The rest is as `Purse` takes it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -60,45 +60,58 @@ class Report:
 
     def notes(self) -> list[str]:
         """Say what a reader must know to trust the figures."""
-        gathered, cell = self.gathered, self.table.whole
-        spend = cell.spend
-        notes = []
+        return [
+            *self._unread(),
+            *self._unknown(),
+            *self._wasted(),
+            *self._reckoned_again(),
+            *(self.comparison.notes if self.comparison else ()),
+        ]
+
+    def _unread(self) -> Iterator[str]:
+        gathered = self.gathered
         if gathered.broken:
             places = [f"{name}:{number}" for name, number in gathered.broken]
             lines = plural(len(places), "line")
-            notes.append(f"{lines} could not be read and are not in it: {_named(places)}")
+            yield f"{lines} could not be read and are not in it: {_named(places)}"
         if gathered.unfinished:
-            notes.append(
-                f"{plural(len(gathered.unfinished), 'output')} not finished: "
-                f"{_named(gathered.unfinished)}"
-            )
+            outputs = plural(len(gathered.unfinished), "output")
+            yield f"{outputs} not finished: {_named(gathered.unfinished)}"
+
+    def _unknown(self) -> Iterator[str]:
+        gathered, spend = self.gathered, self.table.whole.spend
         if spend.unpriced:
-            models = [names[0] for names, each in gathered.cells.grouped(("model",)).items()
-                      if each.spend.unpriced]  # fmt: skip
-            notes.append(f"costs are a lower bound: no price for {_named(sorted(models))}")
+            by_model = gathered.cells.grouped(("model",))
+            models = [names[0] for names, each in by_model.items() if each.spend.unpriced]
+            yield f"costs are a lower bound: no price for {_named(sorted(models))}"
         if spend.attempts_without_usage:
-            most = spend.uncertain.usd
-            notes.append(
-                f"{plural(spend.attempts_without_usage, 'attempt')} may have been billed though no "
-                f"usage came back{f': up to {money(most)}' if most else ''}; it is not in the cost"
+            attempts, most = plural(spend.attempts_without_usage, "attempt"), spend.uncertain.usd
+            yield (
+                f"{attempts} may have been billed though no usage came back"
+                f"{f': up to {money(most)}' if most else ''}; it is not in the cost"
             )
         if gathered.unseen_usd:
-            notes.append(
+            yield (
                 f"runs that were killed or go on may have spent up to {money(gathered.unseen_usd)} "
                 "that they have not written down; it is not in the cost"
             )
+
+    def _wasted(self) -> Iterator[str]:
+        cell = self.table.whole
         if cell.unfinished or cell.pruned:
             rows = plural(cell.unfinished + cell.pruned, "row")
-            notes.append(f"what {rows} without a result have cost is in it, as waste")
-        if self.prices:
-            notes.append(f"costs were reckoned again, with {self.prices}")
-            if cell.summed:
-                notes.append(
-                    f"{plural(cell.summed, 'result')} sum the usage of several attempts and were "
-                    "priced as one request each: tiers by prompt length and prices per request "
-                    "can't be recovered for them"
-                )
-        return [*notes, *(self.comparison.notes if self.comparison else ())]
+            yield f"what {rows} without a result have cost is in it, as waste"
+
+    def _reckoned_again(self) -> Iterator[str]:
+        if not self.prices:
+            return
+        yield f"costs were reckoned again, with {self.prices}"
+        if summed := self.table.whole.summed:
+            yield (
+                f"{plural(summed, 'result')} sum the usage of several attempts and were "
+                "priced as one request each: tiers by prompt length and prices per request "
+                "can't be recovered for them"
+            )
 
 
 def _named(names: Sequence[str]) -> str:
