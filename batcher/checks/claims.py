@@ -37,12 +37,13 @@ _OURS = (None, "function", "custom")
 class Tool(NamedTuple):
     """One tool on offer: the schema of its arguments, and its name as JSON.
 
-    `custom` tools take any text.
+    `custom` tools take any text. `listing` begins the list of an answer's only call.
     """
 
     schema: Schema
     json_name: bytes
-    custom: bool = False
+    custom: bool
+    listing: bytes
 
 
 class Claims(NamedTuple):
@@ -136,7 +137,9 @@ def _tools(claims: Mapping[str, Any]) -> dict[str, Tool]:
     for name, entry, inner in _offered(claims):
         given = inner.get("parameters", inner.get("input_schema"))
         custom = entry.get("type") == "custom" and given is None
-        tools[name] = Tool(_tool_schema(name, given), orjson.dumps(name), custom)
+        json_name = orjson.dumps(name)
+        listing = b'"tool_calls":[{"name":%b,"arguments":' % json_name
+        tools[name] = Tool(_tool_schema(name, given), json_name, custom, listing)
     return tools
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from batcher.checks.claims import Claims
+from batcher.checks.claims import Claims, Tool
 from batcher.checks.jsontext import read_json
 
 __all__ = ["plain_extra"]
@@ -34,29 +34,31 @@ def plain_extra(claims: Claims, body: Mapping[str, Any]) -> bytes | None:
             return None
         if content is not None and type(content) is not str:
             return None
-        if not claims.given:
+        # All fields of a tuple at once take less time than two of them by name.
+        tools, _, must_call, must_name, shape, given, _ = claims
+        if not given:
             return b""
         if message.get("tool_calls"):
             [call] = message["tool_calls"]
-            return _plain_call(claims, call)
+            return _plain_call(tools, must_name, call)
     except (KeyError, TypeError, ValueError):
         return None
-    if "function_call" in message or claims.must_call or claims.text is not None:
+    if "function_call" in message or must_call or shape is not None:
         return None
-    return b"" if content and not content.isspace() and not claims.must_name else None
+    return b"" if content and not content.isspace() and not must_name else None
 
 
-def _plain_call(claims: Claims, call: Any) -> bytes | None:
+def _plain_call(tools: Mapping[str, Tool], must_name: str, call: Any) -> bytes | None:
     """Look at the one call of an answer; raises as the look at any other type does."""
     function = call["function"]
     name = function["name"]
-    tool = claims.tools[name]
-    if tool.custom or (claims.must_name and name != claims.must_name):
+    schema, _, custom, listing = tools[name]
+    if custom or (must_name and name != must_name):
         return None
     arguments = function["arguments"]
     if type(call["id"]) is not str or type(arguments) is not str:
         return None
     value, text = read_json(arguments)
-    if type(value) is not dict or not tool.schema.is_valid(value):
+    if type(value) is not dict or not schema.is_valid(value):
         return None
-    return b'"tool_calls":[{"name":%b,"arguments":%b}]' % (tool.json_name, text)
+    return listing + text + b"}]"

@@ -71,8 +71,10 @@ def encode_success(
         f'"total_tokens":{total},"prompt_tokens_details":{{"cached_tokens":{cached}{written_part}}},'
         f'"completion_tokens_details":{{"reasoning_tokens":{reasoning}}}}},"cost_usd":{money}'
     ).encode()
-    if unnamed or carry or extra:
+    if unnamed or carry:
         ours += _more(unnamed, "", extra, carry)
+    elif extra:
+        ours += b"," + extra
     return b'{"id":"batch_req_%b","custom_id":%b,"response":%b,"error":null,%b}}\n' % (
         serial.encode(),
         orjson.dumps(custom_id),
