@@ -1,8 +1,9 @@
 """What checking a tool call adds to the processor time of a row: less than runs differ by.
 
-So there are many short runs, with and without it in turn, each first in every other pair. Start-up
-is the same in both and falls out of a pair's difference. Of the differences the median counts, and
-what is told of it is its interval of confidence, which asks nothing of how they are distributed.
+So there are many runs, with and without it in turn, each first in every other pair. Start-up is the
+same in both and falls out of a pair's difference; the longer a run, the less it disturbs. Of the
+differences the median counts, and what is told of it is its interval of confidence, which asks
+nothing of how they are distributed.
 """
 
 from __future__ import annotations
@@ -50,10 +51,12 @@ def added(rig: Rig, *, rows: int, pairs: int) -> Added:
 
 
 def instructions(rig: Rig, *, rows: int) -> tuple[float, float]:
-    """Count the instructions of a row, start-up taken off: all else, and those of checks."""
+    """Count the instructions of a row, start-up taken off: without checks, and what they add."""
     few = rows // 4
-    less, more = rig.instructions(few), rig.instructions(rows)
-    return (more[0] - less[0]) / (rows - few), (more[1] - less[1]) / (rows - few)
+    checked, plain = (
+        (rig.instructions(rows, way) - rig.instructions(few, way)) / (rows - few) for way in _WAYS
+    )
+    return plain, checked - plain
 
 
 def _cpu_s(rig: Rig, way: str, rows: int) -> float:

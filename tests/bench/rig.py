@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -140,22 +141,24 @@ class Rig:
         """Run a command of the product."""
         return self.run([sys.executable, "-m", "batcher", *arguments])
 
-    def instructions(self, rows: int) -> tuple[int, int]:
-        """Count the instructions of bytecode of a run: all else, and those of checks."""
-        counted, source = self.folder / "counted", self.source(rows)
-        pace = ["--base-url", self.url("at_once"), "--concurrency", "64", "--progress", "none"]
-        command: list[str | Path] = [
-            HERE / "instructions.py",
-            counted,
-            "run",
-            source,
-            "-o",
-            self.output(),
-            *pace,
-        ]
-        self.run([sys.executable, *command])
-        other, checks = orjson.loads(counted.read_bytes())
-        return other, checks
+    def instructions(self, rows: int, *flags: str) -> int:
+        """Count the instructions that the processor is given by a run, but for the kernel's.
+
+        Raises:
+            MissingRigError: There is no valgrind here.
+        """
+        valgrind = shutil.which("valgrind")
+        if valgrind is None:
+            raise MissingRigError("counting instructions needs valgrind: apt-get install valgrind")
+        counted = self.folder / "counted"
+        tool = ["--tool=callgrind", f"--callgrind-out-file={counted}", "--log-file=/dev/null"]
+        pace = ["--base-url", self.url("at_once"), "--concurrency", "64"]
+        sending = [*self._sending("lean", rows), *pace, *flags]
+        # Where a name stands in a dict must not differ from run to run.
+        self.run(["env", "PYTHONHASHSEED=0", valgrind, *tool, *sending])
+        found = re.search(r"^(?:summary|totals): (\d+)", counted.read_text(), re.MULTILINE)
+        assert found is not None
+        return int(found[1])
 
     def scan(self, output: Path) -> Cost:
         """Read a finished output as a resumed run does."""
@@ -172,10 +175,13 @@ class Rig:
     ) -> Cost:
         """Have the product send a source."""
         trust = ["--ca-file", str(self.ca_file)] if port == "tls" else []
-        files = ["run", str(self.source(rows)), "-o", str(output or self.output())]
         pace = ["--base-url", self.url(port), "--concurrency", str(concurrency)]
+        return self.run([*self._sending(transport, rows, output), *pace, *trust, *flags])
+
+    def _sending(self, transport: str, rows: int, output: Path | None = None) -> list[str]:
+        files = [str(self.source(rows)), "-o", str(output or self.output())]
         how = ["--transport", transport, "--progress", "none"]
-        return self.batcher(*files, *pace, *how, *trust, *flags)
+        return [sys.executable, "-m", "batcher", "run", *files, *how]
 
 
 @contextlib.contextmanager
