@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import random
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.crash.figures import Figures, of_report, table, write_into
-from tests.harness import Job
+from tests.harness import STOP_SIGNALS, Job
+from tests.program import Program
+from tests.purses import PRICES
+from tests.reporting import Reporter
+from tests.sandboxes import Client, sandbox
 from tests.server import Endpoint
 
 _SAFETY = Path(__file__).parents[1] / "docs" / "safety.md"
@@ -78,3 +82,45 @@ def job(
     # Full jitter is a share of the longest backoff: the least of all shares is no wait at all.
     monkeypatch.setattr(random, "random", lambda: 0.0)
     return Job(tmp_path, endpoint, capsys, monkeypatch)
+
+
+@pytest.fixture
+def priced(job: Job, tmp_path: Path) -> Job:
+    """A job with a price table."""
+    table = tmp_path / "prices.toml"
+    table.write_text(f"list = false\n{PRICES}")
+    job.flags = ["--prices", str(table)]
+    return job
+
+
+@pytest.fixture
+def program(job: Job, endpoint: Endpoint) -> Program:
+    """A program, without settings from outside."""
+    return Program(job.folder, endpoint)
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """The process's signal handlers are as they were."""
+    before = [signal.getsignal(number) for number in STOP_SIGNALS]
+    yield
+    assert [signal.getsignal(number) for number in STOP_SIGNALS] == before
+
+
+@pytest.fixture
+def report(capsys: pytest.CaptureFixture[str]) -> Reporter:
+    """`batcher report`, run in this process."""
+    return Reporter(capsys)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Asyncio alone: aiohttp runs on nothing else."""
+    return "asyncio"
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[Client]:
+    """A client of a sandbox that never fails."""
+    async with sandbox() as plain:
+        yield plain

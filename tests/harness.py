@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -31,6 +32,7 @@ __all__ = [
     "Ran",
     "Said",
     "as_lines",
+    "is_locked",
     "lines_of",
     "outcome",
     "row",
@@ -238,6 +240,19 @@ def wait_for(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < until_s, "it never came"
         time.sleep(0.005)
+
+
+def is_locked(job: Job) -> bool:
+    """Whether a run holds the job's output."""
+    path = job.output.with_name("out.jsonl.lock")
+    if not path.exists():
+        return False
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return bool(path.read_bytes())
+    return False
 
 
 def as_lines(lines: Iterable[Any]) -> bytes:

@@ -23,7 +23,19 @@ from typing import Any, NamedTuple, Self, TypeAlias
 
 from aiohttp import web
 
-__all__ = ["Books", "Does", "Endpoint", "Move", "Say", "Seen", "completion", "refusal", "usage_of"]
+__all__ = [
+    "GONE",
+    "Books",
+    "Does",
+    "Endpoint",
+    "Move",
+    "Say",
+    "Seen",
+    "completion",
+    "embedded",
+    "refusal",
+    "usage_of",
+]
 
 # Longer than any test waits for what it expects; a test that fails says so instead of hanging.
 _PATIENCE_S = 20.0
@@ -327,3 +339,12 @@ def refusal(status: int, code: str | None = None, *, message: str = "no", **head
     error = {"error": {"message": message, "type": "invalid_request_error", "code": code}}
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Say(status, json.dumps(error).encode(), named)
+
+
+def embedded(code: object, type_: str = "server_error") -> Say:
+    """An error inside of an answer with status 200."""
+    return Say(200, json.dumps({"error": {"message": "no", "type": type_, "code": code}}).encode())
+
+
+# A row that its endpoint will never answer.
+GONE = refusal(400, "gone")

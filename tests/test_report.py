@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 import json
 import math
-import os
-import signal
-import stat
 from collections import defaultdict
 from decimal import Decimal
 from pathlib import Path
@@ -22,18 +16,7 @@ from hypothesis import strategies as st
 from batcher.cli import group
 from batcher.cli.faults import run_safely
 from batcher.report.sketch import RELATIVE_ERROR
-from tests.harness import Job, Ran, row, rows, wait_for
 from tests.reporting import TOTALS, Reporter, attempt, pruned, result, write
-from tests.server import Does, Endpoint, Say, usage_of
-
-MIB = 1024 * 1024
-
-
-@pytest.fixture
-def report(capsys: pytest.CaptureFixture[str]) -> Reporter:
-    """The command, run in this process."""
-    return Reporter(capsys)
-
 
 NAMES = st.sampled_from(["a", "b", "=1+1", "<b>", "naïve", "x" * 300])
 MOMENTS = st.tuples(st.integers(1, 3), st.integers(0, 23)).map(
@@ -179,106 +162,6 @@ def test_pruned_rows_are_waste(tmp_path: Path, report: Reporter):
     assert (totals["requests"], totals["cost_usd"], totals["wasted_usd"]) == (1, "0.51", "0.5")
 
 
-def test_a_job_counts_once(tmp_path: Path, report: Reporter):
-    """Globs, names, links and the journal beside an output all mean one job."""
-    output = write(tmp_path / "out.jsonl", [result(1), TOTALS])
-    (tmp_path / "out.jsonl.bak").hardlink_to(output)
-    (tmp_path / "out.jsonl.lock").write_text("{}\n")
-    said = report(f"{tmp_path}/*", output, f"{tmp_path}/**/*.jsonl", "--json")
-    assert said.json["totals"]["requests"] == 1
-    write(tmp_path / "out.jsonl.partial", [result(1), result(2)])
-    said = report(output, tmp_path / "out.jsonl.partial", "--json")
-    assert said.json["totals"]["requests"] == 2
-
-
-@pytest.mark.parametrize("suffix", [".gz", ".zst"])
-@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.partial"])
-def test_compressed_outputs(tmp_path: Path, report: Reporter, name: str, suffix: str):
-    """Finished and unfinished outputs are read compressed as well."""
-    lines = [result(1, error_code="timeout"), result(1)] if "partial" in name else [result(1)]
-    plain = write(tmp_path / "plain", [*lines, *([] if "partial" in name else [TOTALS])])
-    packed = tmp_path / f"{name}{suffix}"
-    if suffix == ".gz":
-        packed.write_bytes(gzip.compress(plain.read_bytes()))
-    else:
-        from backports import zstd
-
-        packed.write_bytes(zstd.compress(plain.read_bytes()))
-    totals = report(packed, "--json").json["totals"]
-    assert (totals["requests"], totals["succeeded"]) == (1, 1)
-
-
-def test_a_cut_archive_is_an_error(tmp_path: Path, report: Reporter):
-    """A compressed output that ends too early is no report."""
-    plain = write(tmp_path / "plain", [result(number) for number in range(1, 200)])
-    packed = tmp_path / "out.jsonl.gz"
-    packed.write_bytes(gzip.compress(plain.read_bytes())[:-50])
-    said = report(packed)
-    assert (said.code, said.out) == (8, "")
-    assert str(packed) in said.err
-
-
-@pytest.mark.parametrize(
-    "broken",
-    [
-        pytest.param("{", id="no JSON"),
-        pytest.param({"id": "batch_req_1", "custom_id": "a"}, id="nothing of ours"),
-        pytest.param(result(2, latency_s="1"), id="a latency that is a text"),
-        pytest.param(result(2, cost_usd=0.1), id="a cost that is a number"),
-        pytest.param(result(2, finished_at="yesterday"), id="a time that is none"),
-        pytest.param(result(2, model=None), id="no model"),
-        pytest.param(result(2, attempts=-1), id="fewer attempts than none"),
-    ],
-)
-def test_a_broken_line_is_named(tmp_path: Path, report: Reporter, broken: Any):
-    """What can be read is reported, what can't is named, and the exit code is 2."""
-    output = tmp_path / "out.jsonl"
-    text = broken if isinstance(broken, str) else json.dumps(broken, separators=(",", ":"))
-    write(output, [result(1), TOTALS])
-    first, last = output.read_text().splitlines()
-    output.write_text(f"{first}\n{text}\n{last}\n")
-    said = report(output, "--json")
-    assert (said.code, said.json["totals"]["requests"]) == (2, 1)
-    assert said.json["broken_lines"] == [{"output": str(output), "line": 2}]
-    assert f"{output}:2" in said.err
-
-
-@pytest.mark.parametrize("content", ["", "\n"])
-def test_nothing_yet(tmp_path: Path, report: Reporter, content: str):
-    """A journal without a line is a report of nothing, in every form."""
-    (tmp_path / "out.jsonl.partial").write_text(content)
-    for form in ("json", "csv", "markdown", "table", "html"):
-        said = report(tmp_path / "out.jsonl", "--to", form)
-        assert (said.code, said.err) == (0, "")
-
-
-@pytest.mark.parametrize("arguments", [
-    pytest.param(["nowhere.jsonl"], id="no such file"),
-    pytest.param(["nothing-*.jsonl"], id="a glob that matches nothing"),
-    pytest.param(["."], id="a folder"),
-    pytest.param(["other.jsonl"], id="no results of ours"),
-    pytest.param(["out.jsonl", "--by", "colour"], id="no such dimension"),
-    pytest.param(["out.jsonl", "--since", "soon"], id="no time"),
-    pytest.param(["out.jsonl", "--since", "2026-10", "--until", "2026-09"], id="an empty period"),
-    pytest.param(["out.jsonl", "--time-zone", "Mars"], id="no zone"),
-    pytest.param(["out.jsonl", "--budget", "lots"], id="no amount"),
-    pytest.param(["out.jsonl", "-o", "report.pdf"], id="no form"),
-    pytest.param(["out.jsonl", "--prices", "nowhere.toml"], id="no price table"),
-    pytest.param(["out.jsonl", "--invoice", "bill.csv"], id="an invoice without a map"),
-])  # fmt: skip
-def test_wrong_usage(
-    tmp_path: Path, report: Reporter, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
-):
-    """It is said in a line, with exit code 2, and nothing is written."""
-    monkeypatch.chdir(tmp_path)
-    write(tmp_path / "out.jsonl", [result(1), TOTALS])
-    (tmp_path / "other.jsonl").write_text('{"custom_id": "a", "body": {}}\n' * 3)
-    said = report(*arguments)
-    assert (said.code, said.out) == (2, "")
-    assert said.err.startswith("batcher: ")
-    assert len(said.err.splitlines()) <= 2
-
-
 @pytest.mark.parametrize(
     ("flags", "days"),
     [
@@ -366,111 +249,6 @@ def test_list_prices_are_those_of_each_result(tmp_path: Path, report: Reporter):
     assert "genai-prices" in said["prices"]
 
 
-HOSTILE = ["=cmd|'/c calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1"]
-
-
-def test_a_name_is_no_formula(tmp_path: Path, report: Reporter):
-    """In a CSV, a name that a spreadsheet would run is a text; figures stay figures."""
-    lines = [result(number, label=name) for number, name in enumerate(HOSTILE, 1)]
-    output = write(tmp_path / "out.jsonl", [*lines, TOTALS])
-    rows = list(csv.DictReader(io.StringIO(report(output, "--by", "label", "--to", "csv").out)))
-    assert {row["label"] for row in rows} == {f"'{name}" for name in HOSTILE}
-    assert {row["cost_usd"] for row in rows} == {"0.01"}
-
-
-ODD = ["<script>alert(1)</script>", "a|b", "\x1b[31mred", "\u202egnirts", "line\nbreak", "`x` *y*"]
-
-
-@pytest.mark.parametrize("form", ["markdown", "table", "html"])
-def test_names_do_nothing(tmp_path: Path, report: Reporter, form: str):
-    """Names from rows and answers move no cursor, break no table and are no markup."""
-    lines = [result(number, label=name, model=name) for number, name in enumerate(ODD, 1)]
-    output = write(tmp_path / "out.jsonl", [*lines, TOTALS])
-    text = report(output, "--by", "label", "--to", form).out
-    assert not {"\x1b", "\u202e"} & set(text)
-    if form != "table":
-        assert "<script" not in text
-    if form == "markdown":
-        rows = [line for line in text.splitlines() if line.startswith("|")]
-        assert len({line.replace("\\|", "").count("|") for line in rows}) == 1
-
-
-def test_a_narrow_terminal_shows_whole_figures(
-    tmp_path: Path, report: Reporter, monkeypatch: pytest.MonkeyPatch
-):
-    """Columns are left out rather than cut off: what is shown is shown whole."""
-    monkeypatch.setenv("COLUMNS", "60")
-    output = write(tmp_path / "out.jsonl", [result(1), result(2, model="other"), TOTALS])
-    text = report(output, "--to", "table").out
-    assert max(map(len, text.splitlines())) <= 60
-    assert "Requests" in text
-    assert "$0.02" in text
-    assert "…" not in text
-
-
-def test_a_file_appears_whole(tmp_path: Path, report: Reporter):
-    """The suffix says the form; what stood there is replaced in one step, and nothing is left."""
-    output = write(tmp_path / "out.jsonl", [result(1), TOTALS])
-    assert "is what is read" in report(output, "--to", "csv", "-o", output).err
-    page = tmp_path / "report.html"
-    page.write_text("old")
-    said = report(output, "-o", page)
-    assert (said.code, said.out) == (0, "")
-    assert page.read_text().startswith("<!doctype html>")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "report.html"]
-    assert report(output, "-o", tmp_path / "no" / "report.html").code == 8
-
-
-@pytest.mark.parametrize("form", ["csv", "html"])
-def test_a_file_that_fails_leaves_nothing(
-    tmp_path: Path, report: Reporter, monkeypatch: pytest.MonkeyPatch, form: str
-):
-    """A Ctrl-C or a full disk leaves what stood there, and nothing beside it."""
-    output = write(tmp_path / "out.jsonl", [result(1), TOTALS])
-    page = tmp_path / f"page.{form}"
-    page.write_text("before")
-    for error, code in ((KeyboardInterrupt(), 130), (OSError(28, "No space left on device"), 8)):
-
-        def refuse(*_: Any, error: BaseException = error) -> None:
-            raise error
-
-        monkeypatch.setattr(Path, "replace", refuse)
-        assert report(output, "-o", page).code == code
-        assert page.read_text() == "before"
-        assert sorted(each.name for each in tmp_path.iterdir()) == ["out.jsonl", page.name]
-
-
-def test_a_file_is_private_or_keeps_its_mode(tmp_path: Path, report: Reporter):
-    """A new file is its owner's alone; one that stands keeps its mode, and a link its place."""
-    output = write(tmp_path / "out.jsonl", [result(1), TOTALS])
-    page, link = tmp_path / "page.csv", tmp_path / "link.csv"
-    assert report(output, "-o", page).code == 0
-    assert page.stat().st_mode & 0o777 == 0o600
-    page.chmod(0o644)
-    link.symlink_to(page)
-    page.write_text("")
-    assert report(output, "-o", link).code == 0
-    assert link.is_symlink()
-    assert page.read_text()
-    assert page.stat().st_mode & 0o777 == 0o644
-
-
-def test_a_report_into_a_pipe(tmp_path: Path, report: Reporter):
-    """`-` is standard output; a device is written to, and never replaced."""
-    output = write(tmp_path / "out.jsonl", [result(1), TOTALS])
-    said = report(output, "--to", "csv", "-o", "-")
-    assert said.out.startswith("model,")
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        assert report(output, "--to", "csv", "-o", pipe).code == 0
-        assert os.read(reading, 1 << 16).decode() == said.out
-    finally:
-        os.close(reading)
-    assert stat.S_ISFIFO(pipe.stat().st_mode)
-
-
 def test_more_names_than_fit(tmp_path: Path, report: Reporter):
     """Beyond a thousand labels the rest is one, and the sums stay right."""
     lines = [result(number, label=f"label {number}") for number in range(1, 1_501)]
@@ -478,68 +256,6 @@ def test_more_names_than_fit(tmp_path: Path, report: Reporter):
     assert len(said["rows"]) == 1_001
     assert said["rows"][0] | {"label": "(other)", "requests": 500} == said["rows"][0]
     assert said["totals"]["cost_usd"] == "15"
-
-
-def test_outputs_strung_together(tmp_path: Path, report: Reporter):
-    """`cat` of finished outputs is a finished output: each has its totals."""
-    lines = [result(1), TOTALS, result(1, model="b"), TOTALS]
-    said = report(write(tmp_path / "all.jsonl", lines), "--json")
-    assert (said.code, said.json["totals"]["requests"]) == (0, 2)
-
-
-def test_memory_does_not_grow_with_answers(tmp_path: Path, report: Reporter):
-    """A file of large answers is read in the memory of a few blocks."""
-    import tracemalloc
-
-    line = result(1)
-    line["response"]["body"] = {"text": "x" * MIB}
-    output = tmp_path / "out.jsonl"
-    text = json.dumps(line, separators=(",", ":")) + "\n"
-    with output.open("w") as file:
-        for _ in range(64):
-            file.write(text)
-        file.write(json.dumps(TOTALS, separators=(",", ":")) + "\n")
-    tracemalloc.start()
-    try:
-        said = report(output, "--json")
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert said.json["totals"]["requests"] == 64
-    assert peak < 24 * MIB
-
-
-def test_a_killed_job_and_its_end(job: Job, endpoint: Endpoint):
-    """The report of a killed job says what `status` says, that of a finished one its totals."""
-    no_use = json.dumps({"choices": [], "usage": usage_of("r1")}).encode()
-    endpoint.on("r1", Say(200, no_use), Say())
-    endpoint.on("r2", Say(400, b'{"error": {"code": "x"}}'))
-    endpoint.on("r9", Does.WAIT, Say())
-    job.write([row("r2"), row("r1"), *rows(9, start=3)])
-    with job.process("--concurrency", "2") as process:
-        wait_for(lambda: job.partial.exists() and {"r1", "r2"} <= job.written())
-        process.signal(signal.SIGKILL)
-        process.wait()
-    endpoint.release()
-    status = job.invoke("status", str(job.output), "--json").totals
-    agree(job.invoke("report", str(job.output), "--json"), status["totals"])
-    assert job.run().code == 3
-    said = job.invoke("report", str(job.output), "--json")
-    agree(said, job.totals())
-    thrown_away = job.result("r1")["batcher"]["thrown_away"]
-    assert thrown_away["usage"]["prompt_tokens"] == usage_of("r1")["prompt_tokens"]
-
-
-def agree(said: Ran, totals: dict[str, Any]) -> None:
-    """Check a report against a job's own totals."""
-    found = said.totals["totals"]
-    assert said.code == 0, said.err
-    assert found["requests"] == totals["request_counts"]["total"]
-    assert found["failed"] == totals["request_counts"]["failed"]
-    for name in ("attempts", "attempts_without_usage"):
-        assert found[name] == totals[name]
-    for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
-        assert found[name] == totals["usage"][name]
 
 
 def test_the_budget_of_a_job_file_is_drawn(tmp_path: Path, report: Reporter):

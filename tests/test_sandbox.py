@@ -1,105 +1,15 @@
-"""The sandbox as an endpoint: what it answers, what it refuses, and what its books say."""
+"""The sandbox as an endpoint: what it answers, and what its books say."""
 
-import io
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import aiohttp
 import pytest
 
 from batcher.endpoints.sandbox import SandboxOptions, serve, serve_child
+from tests.sandboxes import HELLO, PAGE, TOOL, Client, said, sandbox
 
 pytestmark = pytest.mark.anyio
-
-TOOL = {
-    "type": "function",
-    "function": {
-        "name": "get_delivery_date",
-        "description": "Get the delivery date for a customer's order.",
-        "parameters": {
-            "type": "object",
-            "properties": {"order_id": {"type": "string"}},
-            "required": ["order_id"],
-            "additionalProperties": False,
-        },
-    },
-}
-PAGE: dict[str, Any] = {
-    "model": "gpt-4o",
-    "messages": [
-        {"role": "system", "content": "You are a helpful customer support assistant."},
-        {"role": "user", "content": "When will my order arrive?"},
-        {"role": "assistant", "content": "Can you please provide your order ID?"},
-        {"role": "user", "content": "i think it is order_12345"},
-    ],
-    "tools": [TOOL],
-}
-HELLO: dict[str, Any] = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello."}]}
-CHAT = "/v1/chat/completions"
-
-
-class Got(NamedTuple):
-    status: int
-    headers: Mapping[str, str]
-    raw: bytes
-
-    @property
-    def body(self) -> Any:
-        return json.loads(self.raw)
-
-
-class Client:
-    """A plain HTTP client of one sandbox."""
-
-    def __init__(self, session: aiohttp.ClientSession, server: Any) -> None:
-        self.root = server.base_url.removesuffix("/v1")
-        self.books = server.books
-        self._session = session
-
-    async def post(self, body: Any, path: str = CHAT, **headers: str) -> Got:
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        sent = {"Content-Type": "application/json"}
-        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
-        async with self._session.post(
-            self.root + path, data=io.BytesIO(data), headers=sent, allow_redirects=False
-        ) as got:
-            return Got(got.status, got.headers, await got.read())
-
-    async def get(self, path: str) -> Got:
-        async with self._session.get(self.root + path) as got:
-            return Got(got.status, got.headers, await got.read())
-
-    async def chat(self, **changes: Any) -> Any:
-        """Answer the page's example with some fields changed; None leaves a field out."""
-        body = {key: value for key, value in {**PAGE, **changes}.items() if value is not None}
-        return (await self.post(body)).body
-
-
-@asynccontextmanager
-async def sandbox(**options: Any) -> AsyncIterator[Client]:
-    """Serve with these options, and connect."""
-    made = SandboxOptions.from_mapping(options)
-    async with serve(made) as server, aiohttp.ClientSession() as session:
-        yield Client(session, server)
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    """Asyncio alone: aiohttp runs on nothing else."""
-    return "asyncio"
-
-
-@pytest.fixture
-async def client() -> AsyncIterator[Client]:
-    """A client of a sandbox that never fails."""
-    async with sandbox() as plain:
-        yield plain
-
-
-def _said(answer: Any) -> Any:
-    return answer["choices"][0]["message"]
 
 
 async def test_the_page_is_answered_with_its_tool_call(client: Client) -> None:
@@ -135,18 +45,18 @@ async def test_tool_choice(client: Client) -> None:
     """None calls nothing; required calls even after a result; a named tool is the one called."""
     other = {"type": "function", "function": {"name": "other", "parameters": {"type": "object"}}}
     tools = [TOOL, other]
-    assert "tool_calls" not in _said(await client.chat(tool_choice="none"))
+    assert "tool_calls" not in said(await client.chat(tool_choice="none"))
     named = {"type": "function", "function": {"name": "other"}}
-    called = _said(await client.chat(tools=tools, tool_choice=named))["tool_calls"]
+    called = said(await client.chat(tools=tools, tool_choice=named))["tool_calls"]
     assert called[0]["function"]["name"] == "other"
-    auto = _said(await client.chat(tools=[other, TOOL]))["tool_calls"]
+    auto = said(await client.chat(tools=[other, TOOL]))["tool_calls"]
     assert auto[0]["function"]["name"] == "get_delivery_date"
     turns = _with_result(await client.chat(), "It arrives on 2026-12-01.")
-    assert "tool_calls" in _said(await client.chat(messages=turns, tool_choice="required"))
+    assert "tool_calls" in said(await client.chat(messages=turns, tool_choice="required"))
 
 
 def _with_result(answer: Any, result: str) -> list[Any]:
-    message = _said(answer)
+    message = said(answer)
     call = message["tool_calls"][0]["id"]
     return [
         *PAGE["messages"],
@@ -159,7 +69,7 @@ async def test_a_tool_result_is_answered_in_words(client: Client) -> None:
     """The answer after a tool's result states what the tool said."""
     turns = _with_result(await client.chat(), "It arrives on 2026-12-01.")
     answer = await client.chat(messages=turns)
-    assert "2026-12-01" in _said(answer)["content"]
+    assert "2026-12-01" in said(answer)["content"]
     assert answer["choices"][0]["finish_reason"] == "stop"
 
 
@@ -178,7 +88,7 @@ async def test_response_format(client: Client) -> None:
     plain = await client.chat(
         messages=messages, tools=None, response_format={"type": "json_object"}
     )
-    assert isinstance(json.loads(_said(plain)["content"]), dict)
+    assert isinstance(json.loads(said(plain)["content"]), dict)
     schema = {
         "type": "object",
         "properties": {"label": {"enum": ["good", "bad"]}},
@@ -186,20 +96,20 @@ async def test_response_format(client: Client) -> None:
     }
     form = {"type": "json_schema", "json_schema": {"name": "label", "schema": schema}}
     labelled = await client.chat(messages=messages, tools=None, response_format=form)
-    assert json.loads(_said(labelled)["content"]) == {"label": "bad"}
+    assert json.loads(said(labelled)["content"]) == {"label": "bad"}
 
 
 async def test_stop_and_max_tokens(client: Client) -> None:
     """An answer ends before a stop sequence, and at the bound with `length`."""
-    whole = _said(await client.chat(tools=None, user="a"))["content"]
+    whole = said(await client.chat(tools=None, user="a"))["content"]
     # The answer depends on the request, so the stop is a letter that any sentence holds.
     cut = await client.chat(tools=None, stop=["e", " "])
-    assert not {"e", " "} & set(_said(cut)["content"])
+    assert not {"e", " "} & set(said(cut)["content"])
     assert cut["choices"][0]["finish_reason"] == "stop"
     short = await client.chat(tools=None, max_tokens=2)
     assert short["choices"][0]["finish_reason"] == "length"
     assert short["usage"]["completion_tokens"] == 2
-    assert len(_said(short)["content"]) < len(whole)
+    assert len(said(short)["content"]) < len(whole)
     half = await client.chat(max_tokens=8)
     assert half["choices"][0]["finish_reason"] == "length"
 
@@ -216,152 +126,6 @@ async def test_reasoning_and_cached_tokens_are_parts() -> None:
         assert bounded["completion_tokens"] == 20
 
 
-@pytest.mark.parametrize(
-    ("changes", "code", "param"),
-    [
-        pytest.param(
-            {"messages": None}, "missing_required_parameter", "messages", id="no messages"
-        ),
-        pytest.param({"messages": []}, "empty_array", "messages", id="empty messages"),
-        pytest.param({"messages": "hi"}, "invalid_type", "messages", id="messages no array"),
-        pytest.param({"messages": ["hi"]}, "invalid_type", "messages[0]", id="message no object"),
-        pytest.param(
-            {"messages": [{"content": "x"}]},
-            "missing_required_parameter",
-            "messages[0].role",
-            id="no role",
-        ),
-        pytest.param(
-            {"messages": [{"role": "boss", "content": "x"}]},
-            "invalid_value",
-            "messages[0].role",
-            id="unknown role",
-        ),
-        pytest.param(
-            {"messages": [{"role": "user", "content": 3}]},
-            "invalid_type",
-            "messages[0].content",
-            id="content of the wrong type",
-        ),
-        pytest.param(
-            {"messages": [{"role": "user", "content": None}]},
-            "invalid_type",
-            "messages[0].content",
-            id="a user without content",
-        ),
-        pytest.param(
-            {"messages": [{"role": "tool", "content": "x"}]},
-            "missing_required_parameter",
-            "messages[0].tool_call_id",
-            id="a result of no call",
-        ),
-        pytest.param(
-            {"messages": [{"role": "tool", "content": "x", "tool_call_id": "c"}]},
-            None,
-            "messages.[0].role",
-            id="a result without its call",
-        ),
-        pytest.param(
-            {
-                "messages": [
-                    {"role": "assistant", "content": None, "tool_calls": [{"id": "c"}]},
-                    {"role": "user", "content": "x"},
-                ]
-            },
-            None,
-            "messages.[1].role",
-            id="a call without its result",
-        ),
-        pytest.param({"model": None}, None, None, id="no model"),
-        pytest.param({"model": 4}, None, None, id="model no text"),
-        pytest.param({"temperature": "hot"}, "invalid_type", "temperature", id="temperature"),
-        pytest.param({"temperature": 2.5}, "decimal_above_max_value", "temperature", id="too hot"),
-        pytest.param({"n": 0}, "integer_below_min_value", "n", id="n below 1"),
-        pytest.param({"n": True}, "invalid_type", "n", id="n no integer"),
-        pytest.param({"max_tokens": 0}, "integer_below_min_value", "max_tokens", id="max_tokens"),
-        pytest.param({"stop": list("abcde")}, "array_above_max_length", "stop", id="stops"),
-        pytest.param({"stop": [1]}, "invalid_type", "stop[0]", id="stop no text"),
-        pytest.param({"stream": True}, "unsupported_value", "stream", id="streaming"),
-        pytest.param({"tools": []}, "empty_array", "tools", id="empty tools"),
-        pytest.param({"tools": [3]}, "invalid_type", "tools[0]", id="tool no object"),
-        pytest.param(
-            {"tools": [{"type": "function"}]},
-            "missing_required_parameter",
-            "tools[0].function",
-            id="tool without function",
-        ),
-        pytest.param(
-            {"tools": [{"type": "function", "function": {"name": "a b"}}]},
-            "invalid_value",
-            "tools[0].function.name",
-            id="tool's name",
-        ),
-        pytest.param(
-            {"tools": [{"function": {"name": "a", "parameters": {"type": "string"}}}]},
-            "invalid_function_parameters",
-            "tools[0].function.parameters",
-            id="parameters no object",
-        ),
-        pytest.param(
-            {"tools": [{"function": {"name": "a", "parameters": {"properties": 3}}}]},
-            "invalid_function_parameters",
-            "tools[0].function.parameters",
-            id="parameters no schema",
-        ),
-        pytest.param(
-            {"tools": None, "tool_choice": "required"}, None, "tool_choice", id="choice, no tools"
-        ),
-        pytest.param({"tool_choice": "always"}, "invalid_value", "tool_choice", id="tool_choice"),
-        pytest.param(
-            {"tool_choice": {"type": "function", "function": {"name": "x"}}},
-            None,
-            "tool_choice",
-            id="choice of an unknown tool",
-        ),
-        pytest.param(
-            {"response_format": {"type": "xml"}},
-            "invalid_value",
-            "response_format.type",
-            id="response_format",
-        ),
-        pytest.param(
-            {"response_format": {"type": "json_object"}}, None, "messages", id="no word json"
-        ),
-        pytest.param(
-            {"response_format": {"type": "json_schema"}},
-            "missing_required_parameter",
-            "response_format.json_schema",
-            id="no schema",
-        ),
-    ],
-)
-async def test_a_bad_request_is_refused(
-    client: Client, changes: Any, code: str | None, param: str | None
-) -> None:
-    """400 in OpenAI's shape, naming the code and the field."""
-    body = {key: value for key, value in {**PAGE, **changes}.items() if value is not None}
-    got = await client.post(body)
-    assert got.status == 400
-    error = got.body["error"]
-    assert error.keys() == {"message", "type", "param", "code"}
-    assert error["type"] == "invalid_request_error"
-    assert (error["code"], error["param"]) == (code, param)
-
-
-@pytest.mark.parametrize(
-    "body", [pytest.param(b"{", id="broken"), pytest.param(b"", id="empty"), b"[1]", b"\xff"]
-)
-async def test_a_body_that_is_no_json_object_is_refused(client: Client, body: bytes) -> None:
-    """400, whatever it is instead."""
-    assert (await client.post(body)).status == 400
-
-
-async def test_what_is_not_there(client: Client) -> None:
-    """404 for an unknown path; 405 for another method."""
-    assert (await client.post(PAGE, "/v1/nothing")).status == 404
-    assert (await client.get(CHAT)).status == 405
-
-
 async def test_models() -> None:
     """Listed models are the only ones; without a list, any name will do."""
     async with sandbox(models=["small", "large"]) as client:
@@ -371,46 +135,6 @@ async def test_models() -> None:
         got = await client.post(PAGE)
         assert (got.status, got.body["error"]["code"]) == (404, "model_not_found")
         assert (await client.post({**PAGE, "model": "small"})).status == 200
-
-
-async def test_too_long() -> None:
-    """413 above the body's bound, 400 above the context's; what follows is still answered."""
-    async with sandbox(max_body_bytes=2000, context_tokens=100) as client:
-        big = {**HELLO, "messages": [{"role": "user", "content": "x" * 3000}]}
-        got = await client.post(big)
-        assert (got.status, got.body["error"]["code"]) == (413, "request_too_large")
-        long = {**HELLO, "messages": [{"role": "user", "content": "x" * 1000}]}
-        got = await client.post(long)
-        assert (got.status, got.body["error"]["code"]) == (400, "context_length_exceeded")
-        assert (await client.post(HELLO)).status == 200
-        assert client.books()["answers"] == {"200": 1, "400": 1, "413": 1}
-
-
-async def test_a_request_above_aiohttps_own_bound_passes(client: Client) -> None:
-    """A request of two megabytes, and an answer that long, are nothing special."""
-    big = {**HELLO, "messages": [{"role": "user", "content": "x" * 2**21}]}
-    assert (await client.post(big)).status == 200
-    vectors = {"model": "m", "input": ["x"] * 100, "dimensions": 1000}
-    assert len((await client.post(vectors, "/v1/embeddings")).body["data"]) == 100
-
-
-async def test_keys_and_quotas() -> None:
-    """No key and a wrong one: 401; a key that is used up: `insufficient_quota`."""
-    keys = {"good": {}, "two": {"requests": 2}, "few": {"tokens": 1}, "poor": {"usd": 1e-9}}
-    async with sandbox(keys=keys) as client:
-        assert (await client.post(HELLO)).status == 401
-        wrong = await client.post(HELLO, Authorization="Bearer wrong")
-        assert (wrong.status, wrong.body["error"]["code"]) == (401, "invalid_api_key")
-        assert (await client.post(HELLO, Authorization="Bearer good")).status == 200
-        assert (await client.post(HELLO, api_key="good")).status == 200
-        for key, answers in (("two", 2), ("few", 1), ("poor", 1)):
-            for _ in range(answers):
-                assert (await client.post(HELLO, Authorization=f"Bearer {key}")).status == 200
-            got = await client.post(HELLO, Authorization=f"Bearer {key}")
-            assert (got.status, got.body["error"]["code"]) == (429, "insufficient_quota")
-        told = json.dumps(client.books())
-        assert not any(f'"{key}"' in told for key in keys)
-        assert len(client.books()["by_key"]) == len(keys)
 
 
 async def test_books_agree_with_the_answers(client: Client) -> None:

@@ -40,12 +40,6 @@ asyncio.run(main())
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    """Asyncio alone: aiohttp runs on nothing else."""
-    return "asyncio"
-
-
-@pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
     """An environment in which the modules `listener` and `broken` can be found."""
     (tmp_path / "listener.py").write_text(LISTENER)

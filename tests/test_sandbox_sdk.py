@@ -29,12 +29,6 @@ TOOL: ChatCompletionToolParam = {
 SAID: list[ChatCompletionMessageParam] = [{"role": "user", "content": "i think it is order_12345"}]
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    """Asyncio alone: aiohttp runs on nothing else."""
-    return "asyncio"
-
-
 @asynccontextmanager
 async def connected(
     *, key: str = "sk-test", retries: int = 0, **options: Any
