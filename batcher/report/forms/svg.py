@@ -85,10 +85,10 @@ class Plot:
         )
 
     def level(self, value: float, text: str) -> None:
-        """Draw a line across at a value, with words."""
+        """Draw a line across at a value; its words are left, where a growing sum is low."""
         y = self.y(value)
         self._parts.append(f'<line class="level" x1="0" x2="100%" y1="{y:.1f}" y2="{y:.1f}"/>')
-        self._parts.append(f'<text class="level" x="100%" y="{y - 6:.1f}">{escape(text)}</text>')
+        self._parts.append(f'<text class="level" x="4" y="{y - 6:.1f}">{escape(text)}</text>')
 
     def mark(self, left: float, row: int, text: str) -> None:
         """Draw a line down at a place, with words to its left, in one of several rows.
