@@ -113,6 +113,14 @@ def test_a_stop_says_that_max_tokens_is_wanting(priced: Job, endpoint: Endpoint)
     assert not endpoint.books.keys
 
 
+def test_a_predicted_text_may_be_billed_whole(priced: Job, endpoint: Endpoint) -> None:
+    """A prediction that is not used is billed as part of the answer: it is reserved too."""
+    priced.write(capped(1, prediction={"type": "content", "content": "x" * 2000}))
+    assert priced.run("--max-cost", "1").code == 4
+    assert endpoint.books.attempts == 0
+    assert priced.run("--max-cost", "5").code == 0
+
+
 def test_the_models_limit_stands_in_for_max_tokens(priced: Job, endpoint: Endpoint) -> None:
     """A row without max_tokens reserves the limit that the table names."""
     priced.write([row(f"r{number}") for number in range(50)])

@@ -53,9 +53,9 @@ _IMAGES: Final = frozenset({b"image_url", b"input_image", b"image"})
 # Types of parts, messages, tools, formats and JSON schemas that are wholly in the body. A sound is
 # in it as well, with more bytes than tokens.
 _IN_BODY: Final = (
-    b"text input_text output_text input_audio refusal message reasoning thinking redacted_thinking "
-    b"function function_call function_call_output tool_use tool_result tool custom "
-    b"custom_tool_call custom_tool_call_output json_object json_schema grammar "
+    b"text input_text output_text input_audio content refusal message reasoning thinking "
+    b"redacted_thinking function function_call function_call_output tool_use tool_result tool "
+    b"custom custom_tool_call custom_tool_call_output json_object json_schema grammar "
     b"auto none any enabled disabled adaptive ephemeral base64 url "
     b"object string number integer boolean array null"
 ).split()
