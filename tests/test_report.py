@@ -237,6 +237,7 @@ def test_prices_again(tmp_path: Path, report: Reporter):
         True,
     )
     assert "prices.toml" in said["prices"]
+    assert any("reckoned again" in note and "prices.toml" in note for note in said["notes"])
     assert any("1 result sum" in note and "can't be recovered" in note for note in said["notes"])
 
 

@@ -442,6 +442,7 @@ class Kill(NamedTuple):
         ):
             if process.poll() is not None or time.monotonic() > until_s:
                 return
+            # A lock file and a dying process tell nobody: this bounds how late we look.
             time.sleep(0.001)
         try:
             process.wait(self.delay_s)

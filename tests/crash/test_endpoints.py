@@ -239,6 +239,7 @@ def run(folder: Path, origin: str, *flags: str, hang_s: float = HANG_S) -> tuple
             process.kill()
             process.wait()
             raise AssertionError("hangs")
+        # How often its memory is looked at.
         time.sleep(0.02)
     said = (folder / "err").read_text()
     assert "Traceback" not in said, said

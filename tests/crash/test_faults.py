@@ -267,6 +267,7 @@ def test_stopped_and_continued(job: Job, endpoint: Endpoint) -> None:
         assert endpoint.wait_for(CONCURRENCY, HANG_S)
         process.send_signal(signal.SIGSTOP)
         endpoint.settle()
+        # Time itself is tried: the timeout of its attempts passes while it stands still.
         time.sleep(3.5)
         process.send_signal(signal.SIGCONT)
     assert endpoint.seen == CONCURRENCY
@@ -321,6 +322,7 @@ def test_a_message_for_every_signal(job: Job, endpoint: Endpoint) -> None:
     process = job.start((), stderr=subprocess.PIPE)
     assert endpoint.wait_for(8, HANG_S)
     process.send_signal(signal.SIGTERM)
+    # So that the first is taken before the second comes, and within what counts as its echo.
     time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=HANG_S)
