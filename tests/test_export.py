@@ -6,7 +6,10 @@ import csv
 import gzip
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 import tracemalloc
 from decimal import Decimal
 from pathlib import Path
@@ -395,6 +398,21 @@ def test_a_file_appears_whole(export: Exports) -> None:
     assert export("--to", "csv", *named, "-o", str(target))[0] == 2
     assert target.read_text() == "before"
     assert [path.name for path in export.job.folder.glob(".*")] == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full")
+def test_a_full_disk_behind_a_redirection(export: Exports) -> None:
+    """A table that was cut off by a full disk is no success; one that nobody reads on is."""
+    command = [sys.executable, "-m", "batcher", "export", str(export.job.output), "--to", "csv"]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=30, check=False)
+    words = b"batcher: standard output can't be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (8, words)
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with open(theirs, "wb") as pipe:  # noqa: PTH123 - a descriptor has no path
+        done = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_memory_is_bounded(job: Job, capsysbinary: pytest.CaptureFixture[bytes]) -> None:

@@ -12,6 +12,8 @@ import select
 import sys
 from typing import TYPE_CHECKING, Final, Self
 
+from batcher.errors import StorageError
+
 if TYPE_CHECKING:
     from typing import BinaryIO, TextIO
 
@@ -130,20 +132,29 @@ class SafeStream:
 
 
 class SafeBytes:
-    """The bytes of a `SafeStream`; what nobody reads any more is dropped."""
+    """The bytes of a `SafeStream`: what is asked for, and no mere words about it."""
 
     def __init__(self, stream: SafeStream, buffer: BinaryIO | None) -> None:
         self._stream = stream
         self._buffer = buffer
 
     def write(self, data: bytes) -> int:
-        """Write bytes at once."""
+        """Write bytes at once; what nobody reads any more is dropped.
+
+        Raises:
+            StorageError: They go to a file that can't be written, such as one on a full disk.
+        """
         if self._buffer is not None and not self._stream.broken:
             try:
                 self._buffer.write(data)
                 self._buffer.flush()
-            except (OSError, ValueError):
+            except (BrokenPipeError, ValueError):
                 self._stream.give_up()
+            except OSError as error:
+                self._stream.give_up()
+                raise StorageError(
+                    f"standard output can't be written: {error.strerror or error}"
+                ) from None
         return len(data)
 
 
