@@ -221,6 +221,15 @@ def test_a_row_that_cannot_be_sent(settings: dict[str, Any], odd: object) -> Non
     assert [each.succeeded for each in sorted(results, key=lambda each: each.row)] == [False, True]
 
 
+def test_a_text_that_is_no_utf8(settings: dict[str, Any]) -> None:
+    """A text with a lone surrogate, as a lenient reading of a file gives it, fails its own row."""
+    results = asyncio.run(
+        collect(batcher.process(['{"custom_id": "\udcff"}', row("r2")], **settings))
+    )
+    codes = [each.error_code for each in sorted(results, key=lambda each: each.row)]
+    assert codes == ["invalid_json", None]
+
+
 @pytest.mark.parametrize("name", ["output", "fresh", "ordered", "progress"])
 def test_settings_of_files_are_refused(settings: dict[str, Any], name: str) -> None:
     """A setting that could mean nothing here is refused rather than ignored."""

@@ -225,7 +225,8 @@ async def _each(rows: Iterable[Any] | AsyncIterable[Any]) -> AsyncGenerator[Any,
 
 def _json_text(row: Any) -> bytes:
     if isinstance(row, str):
-        return row.encode()
+        # A lone surrogate is no UTF-8: the row's own fault, as it is within a mapping.
+        return row.encode("utf-8", "surrogatepass")
     if isinstance(row, bytes):
         return row
     if not isinstance(row, Mapping):
