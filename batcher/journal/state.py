@@ -188,9 +188,9 @@ class State:
                 model=kind.model,
                 error_code=kind.code,
                 rows=kind.rows,
-                with_cost=kind.with_cost,
-                unpriced=kind.unpriced,
-                spend=kind.spend,
+                with_cost=kind.sum.with_cost,
+                unpriced=kind.sum.unpriced,
+                spend=kind.sum.spend,
             )
         if self.in_order:
             order = [self._last_line, *columns.lines]

@@ -73,6 +73,12 @@ class Account:
             post = self.uncertain.plus if sign > 0 else self.uncertain.minus
             self.uncertain = post(uncertain)
 
+    def post_sum(self, spend: Spend, *, with_cost: int, unpriced: int) -> None:
+        """Put in the spend of many, so many of which have a cost or are unpriced."""
+        self.post(spend, 1)
+        self.with_cost += with_cost - (spend.cost_usd is not None)
+        self.unpriced += unpriced - spend.unpriced
+
     def post_successes(self, each: Sequence[tuple[Usage, Decimal | None]]) -> None:
         """Count successes of one attempt each, by what they used and cost."""
         usages, prices = zip(*each, strict=True)

@@ -109,9 +109,7 @@ class Ledger:
             self._errors[error_code] += rows
         else:
             account.completed += rows
-        account.post(spend, 1)
-        account.with_cost += with_cost - (spend.cost_usd is not None)
-        account.unpriced += unpriced - spend.unpriced
+        account.post_sum(spend, with_cost=with_cost, unpriced=unpriced)
 
     def remove(self, *, model: str, succeeded: bool, error_code: str | None, spend: Spend) -> None:
         """Take out a result that was added with the same arguments and is being replaced."""

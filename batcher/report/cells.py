@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Context, Decimal
 from math import inf
-from typing import Final
+from operator import sub
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from batcher.amounts import Spend
 from batcher.ledger import Account
 from batcher.report.sketch import Sketch
 
-__all__ = ["DIMENSIONS", "OTHER", "Cell", "Cells"]
+if TYPE_CHECKING:
+    from batcher.journal.spent import Spent, Sum
+
+__all__ = ["DIMENSIONS", "OTHER", "Cell", "Cells", "Rows"]
 
 # What results can be told apart by, in the order in which they are told.
 DIMENSIONS: Final = ("model", "day", "job", "label", "endpoint", "error")
@@ -26,6 +30,22 @@ _FREE: Final = frozenset({"model", "label", "endpoint", "error"})
 
 _EXACT: Final = Context(prec=60)
 _MINUTE_S: Final = 60
+
+
+class Rows(NamedTuple):
+    """Some results of one cell, seen together.
+
+    Attributes:
+        told: What their lines say.
+        ends: Unix times, when each ended.
+        spent: What they have cost.
+        wasted_usd: How much of it bought nothing.
+    """
+
+    told: Sequence[Spent]
+    ends: Sequence[int]
+    spent: Sum
+    wasted_usd: Decimal
 
 
 class Cell:
@@ -110,6 +130,31 @@ class Cell:
             self.last_s = at_s
         if at_s - latency_s < self.first_s:  # noqa: PLR1730 - the same
             self.first_s = at_s - latency_s
+
+    def add_all(self, rows: Rows) -> None:
+        """Count results that ended at Unix times, as `add` does each."""
+        told, ends, spent, wasted = rows
+        self.account.post_sum(spent.spend, with_cost=spent.with_cost, unpriced=spent.unpriced)
+        failed = sum([bool(each.error_code) for each in told])
+        self.account.failed += failed
+        self.account.completed += len(told) - failed
+        self.waste(wasted)
+        if any(each.attempts != 1 for each in told):
+            self.summed += sum(
+                [each.attempts > 1 and each.attempts - each.attempts_without_usage > 1
+                 for each in told]
+            )  # fmt: skip
+            ends = [end for each, end in zip(told, ends, strict=True) if each.attempts]
+            told = [each for each in told if each.attempts]
+        if not told:
+            return
+        latencies = [each.latency_s for each in told]
+        self.latencies.add_all(latencies)
+        self.first_s = min(self.first_s, *map(sub, ends, latencies))
+        self.last_s = max(self.last_s, *ends)
+        for minute in {end // _MINUTE_S for end in set(ends)}:
+            hour, place = divmod(minute, 60)
+            self._minutes[hour] = self._minutes.get(hour, 0) | (1 << place)
 
     def absorb(self, other: Cell) -> None:
         """Add all that another cell counted."""

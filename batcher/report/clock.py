@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from math import inf
 from typing import Final, NamedTuple
@@ -57,6 +58,16 @@ class Clock:
                 self._known.clear()
             self._known[second] = known
         return known
+
+    def read_all(self, texts: Sequence[str]) -> list[Moment]:
+        """Read many, as `read` does each."""
+        if all(text[-1:] == "Z" for text in texts):
+            seconds = [text[:_SECOND_CHARS] for text in texts]
+            # The first of a second has the word on it, as the last one to be put in.
+            firsts = dict(zip(reversed(seconds), reversed(texts), strict=True))
+            moments = {second: self.read(text) for second, text in firsts.items()}
+            return [moments[second] for second in seconds]
+        return list(map(self.read, texts))
 
     def _moment(self, text: str) -> Moment:
         moment = datetime.fromisoformat(text)

@@ -21,8 +21,9 @@ from batcher.errors import UsageError
 from batcher.journal import RunNote
 from batcher.report.cells import DIMENSIONS, Cells
 from batcher.report.clock import Clock, Period
-from batcher.report.reading import Output
+from batcher.report.reading import Output, Results, Standing
 from batcher.report.timeline import Timeline
+from batcher.report.together import groups_of, read_together, within
 from batcher.spend import read_spend
 
 __all__ = ["Gathered", "Price", "gather"]
@@ -102,45 +103,77 @@ class _Fold:
         self._timeline = into.timeline
         self._pick = _picker(into.cells.by)
         self._job = output.name
-        self._read_time = clock.read
+        self._clock = clock
         self._period = period
         self._price = price
 
     def read(self, output: Output) -> int:
-        """Count the lines of an output; return how many could be read. The loop of every line."""
-        cells, pick, timeline, read_time = self._cells, self._pick, self._timeline, self._read_time
-        since_s, until_s = self._period
+        """Count the lines of an output; return how many could be read."""
         legible = 0
-        for number, _, ours, is_result in output.standing():
-            try:
-                model, endpoint, latency_s = ours["model"], ours["endpoint"], ours["latency_s"]
-                error, label = ours.get("error_code", ""), ours.get("label", "")
-                spend = read_spend(ours)
-                wasted = read_spend(ours["thrown_away"]) if "thrown_away" in ours else NOTHING_SPENT
-                at_s, day = read_time(ours["finished_at"])
-                _check(model, endpoint, error, latency_s)
-            except (ValueError, TypeError, KeyError, AttributeError):
-                output.broken.append(number)
-                continue
-            legible += 1
-            if not since_s <= at_s < until_s:
-                continue
-            if type(label) is not str:
-                label = orjson.dumps(label).decode()
-            if self._price is not None:
-                spend = self._priced(endpoint, model, spend, at_s)
-                wasted = self._priced(endpoint, model, wasted, at_s)
-            cell = cells[pick((model, day, self._job, label, endpoint, error))]
-            cell.add(spend, wasted.cost_usd, latency_s, at_s, is_result=is_result,
-                     failed=bool(error))  # fmt: skip
-            if timeline is not None:
-                timeline.add(at_s, model, spend, latency_s, is_result=is_result,
-                             failed=is_result and bool(error))  # fmt: skip
+        for part in output.parts():
+            if isinstance(part, Standing):
+                legible += self._take(part, output)
+            elif self._take_all(part):
+                legible += len(part.raws)
+            else:
+                legible += sum([self._take(line, output) for line in output.each(part)])
         return legible
+
+    def _take_all(self, results: Results) -> bool:
+        """Count results that are as most are; or none of them: False."""
+        if self._price is not None:
+            return False
+        rows = read_together(results.raws, self._clock)
+        if rows is None:
+            return False
+        groups = groups_of(rows, self._cells.by, self._job)
+        if groups is None:
+            return False
+        inside = within(self._period, rows)
+        if inside is not rows:
+            rows, groups = inside, groups_of(inside, self._cells.by, self._job) or []
+        for group in groups:
+            self._cells[group.names].add_all(group.rows)
+        if self._timeline is not None:
+            for told, at_s in zip(rows.told, rows.ends, strict=True):
+                cost_usd = None if told.cost_usd is None else Decimal(told.cost_usd)
+                self._timeline.add(
+                    at_s, told.model, told.usage.total_tokens, cost_usd, told.latency_s,
+                    is_result=True, failed=bool(told.error_code),
+                )  # fmt: skip
+        return True
+
+    def _take(self, line: Standing, output: Output) -> bool:
+        """Count a line; return whether it could be read."""
+        ours, is_result = line.ours, line.is_result
+        try:
+            model, endpoint, latency_s = ours["model"], ours["endpoint"], ours["latency_s"]
+            error, label = ours.get("error_code", ""), ours.get("label", "")
+            spend = read_spend(ours)
+            wasted = read_spend(ours["thrown_away"]) if "thrown_away" in ours else NOTHING_SPENT
+            at_s, day = self._clock.read(ours["finished_at"])
+            _check(model, endpoint, error, latency_s)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            output.broken.append(line.number)
+            return False
+        if not self._period.since_s <= at_s < self._period.until_s:
+            return True
+        if type(label) is not str:
+            label = orjson.dumps(label).decode()
+        if self._price is not None:
+            spend = self._priced(endpoint, model, spend, at_s)
+            wasted = self._priced(endpoint, model, wasted, at_s)
+        cell = self._cells[self._pick((model, day, self._job, label, endpoint, error))]
+        cell.add(spend, wasted.cost_usd, latency_s, at_s, is_result=is_result,
+                 failed=bool(error))  # fmt: skip
+        if self._timeline is not None:
+            self._timeline.add(at_s, model, spend.usage.total_tokens, spend.cost_usd, latency_s,
+                               is_result=is_result, failed=is_result and bool(error))  # fmt: skip
+        return True
 
     def note(self, note: RunNote) -> None:
         """Count what a run's note says of rows that were dropped."""
-        moment = self._read_time(note.finished_at)
+        moment = self._clock.read(note.finished_at)
         if not note.pruned or not self._period.since_s <= moment.unix_s < self._period.until_s:
             return
         for model, fields in note.pruned.get("by_model", {}).items():

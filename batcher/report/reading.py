@@ -30,12 +30,12 @@ from batcher.amounts import NO_AMOUNT, Amount
 from batcher.errors import UsageError
 from batcher.journal import Kept, RunNote, read_line
 from batcher.journal.files import usage_errors
-from batcher.journal.index import DONE, FAILED, Index, identity
 from batcher.journal.lines import Lease, RetryMark, find_ours
+from batcher.report.places import STANDS, Places
 from batcher.source import Blocks, LineSplitter
 from batcher.spend import read_amount
 
-__all__ = ["Output", "Standing", "outputs"]
+__all__ = ["Output", "Results", "Standing", "outputs"]
 
 _RESULT: Final = b'{"id":"'
 _ATTEMPT: Final = b'{"object":"batch.attempt"'
@@ -56,9 +56,6 @@ _TAIL_BYTES: Final = 64 * 1024
 # Makes a named tuple in a third of the time that calling its class takes.
 _made: Final = tuple.__new__
 
-# Where a line stands, in the table of a journal's lines.
-_GONE, _SPENT, _STANDS = 0, 1, 2
-
 
 class Standing(NamedTuple):
     """A line that stands.
@@ -74,6 +71,18 @@ class Standing(NamedTuple):
     raw: bytes
     ours: dict[str, Any]
     is_result: bool
+
+
+class Results(NamedTuple):
+    """Results that stand, one after another, whose `batcher` objects nobody has read yet.
+
+    Attributes:
+        numbers: 1-based, of the lines in their file.
+        raws: The lines without their line ends.
+    """
+
+    numbers: list[int]
+    raws: list[bytes]
 
 
 class Output:
@@ -116,10 +125,34 @@ class Output:
             StorageError: The file can't be read on, or is cut short.
             UsageError: It can't be opened.
         """
+        for part in self.parts():
+            if isinstance(part, Standing):
+                yield part
+            else:
+                yield from self.each(part)
+
+    def parts(self) -> Iterator[Standing | Results]:
+        """Give the same, those that can be seen together together.
+
+        Raises:
+            StorageError, UsageError: As `standing`.
+        """
         self.notes, self.broken, self.lines, self._leases = [], [], 0, {}
         with contextlib.closing(self._open()) as file:
             self.finished = _ends_with_totals(file)
             yield from self._of_finished(file) if self.finished else self._of_journal(file)
+
+    def each(self, results: Results) -> Iterator[Standing]:
+        """Give results that `parts` gave together, one by one."""
+        for number, raw in zip(*results, strict=True):
+            try:
+                at, ours = find_ours(raw)
+            except ValueError:
+                at, ours = -1, {}
+            if at < 0:
+                self.broken.append(number)
+            else:
+                yield _made(Standing, (number, raw, ours, True))
 
     def _open(self) -> Blocks:
         try:
@@ -130,29 +163,27 @@ class Output:
                 raise
             return Blocks(Path(self.name))
 
-    def _of_finished(self, file: Blocks) -> Iterator[Standing]:
+    def _of_finished(self, file: Blocks) -> Iterator[Results]:
         """Every result stands. Outputs may have been strung together: each has its totals."""
         number = 0
         for lines in _blocks(file):
+            results = Results([], [])
             for number, raw in enumerate(lines, number + 1):  # noqa: B020 - it goes on from there
                 if raw is not None and raw.startswith(_RESULT):
-                    try:
-                        at, ours = find_ours(raw)
-                    except ValueError:
-                        at = -1
-                    if at >= 0:
-                        yield _made(Standing, (number, raw, ours, True))
-                        continue
+                    results.numbers.append(number)
+                    results.raws.append(raw)
                 elif not raw and raw is not None:
                     continue
                 elif isinstance(note := read_line(raw or b""), RunNote):
                     self.notes.append(note)
-                    continue
-                self.broken.append(number)
+                else:
+                    self.broken.append(number)
+            if results.raws:
+                yield results
         self.lines = number
 
-    def _of_journal(self, file: Blocks) -> Iterator[Standing]:
-        places = _Places()
+    def _of_journal(self, file: Blocks) -> Iterator[Standing | Results]:
+        places = Places()
         last = 0
         for number, raw in _lines(file, torn=False):
             last = number
@@ -173,38 +204,7 @@ class Output:
             if number > last:  # written since
                 return
             if place := stands[number]:
-                yield Standing(number, raw, find_ours(raw)[1], place == _STANDS)
-
-
-class _Places:
-    """Which line of a journal stands for each row."""
-
-    def __init__(self) -> None:
-        self._index = Index()
-
-    def put(self, kept: Kept, number: int) -> None:
-        index = self._index
-        name = None if kept.unnamed else kept.custom_id
-        key = identity(name, kept.request_hash, max(0, kept.unnamed - 1))
-        entry = index.find(key)
-        if entry < 0:
-            entry = index.add(key, request_hash=kept.request_hash, line=kept.line, flags=0)
-        index.put_offset(entry, number)
-        index.flags[entry] = (DONE | FAILED if kept.code else DONE) if kept.terminal else 0
-
-    def take_back_failures(self) -> None:
-        flags = self._index.flags
-        for entry, value in enumerate(flags):
-            if value & FAILED:
-                flags[entry] = 0
-
-    def table(self, lines: int) -> bytearray:
-        """Say of every line, by its number, what it is."""
-        table = bytearray(lines + 1)
-        for entry in self._index:
-            if (number := self._index.offset(entry)) >= 0:
-                table[number] = _STANDS if self._index.flags[entry] & DONE else _SPENT
-        return table
+                yield Standing(number, raw, find_ours(raw)[1], place == STANDS)
 
 
 def outputs(targets: Iterable[str]) -> list[Output]:

@@ -8,6 +8,8 @@ merged without a further loss. It is the simplest form of DDSketch (Masson, Rim,
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from typing import Final
 
 __all__ = ["RELATIVE_ERROR", "Sketch"]
@@ -51,6 +53,17 @@ class Sketch:
             self._least = value
         if value > self._most:  # noqa: PLR1730
             self._most = value
+
+    def add_all(self, values: Sequence[float]) -> None:
+        """Count many values, at least one, as `add` does each."""
+        bins = self._bins
+        for value, count in Counter(values).items():
+            number = _known_bins.get(value)
+            if number is None:
+                number = _bin(value)
+            bins[number] = bins.get(number, 0) + count
+        self._least = min(self._least, *values)
+        self._most = max(self._most, *values)
 
     def absorb(self, other: Sketch) -> None:
         """Count all that another sketch counted."""

@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Final
 
-from batcher.amounts import Spend
-
 __all__ = ["WIDTHS_S", "Slot", "Timeline"]
 
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
@@ -75,7 +73,8 @@ class Timeline:
         self,
         at_s: int,
         model: str,
-        spend: Spend,
+        tokens: int,
+        cost_usd: Decimal | None,
         latency_s: float,
         *,
         is_result: bool,
@@ -88,14 +87,14 @@ class Timeline:
             slot = self._open(at_s)
         slot.results += is_result
         slot.failed += failed
-        slot.tokens += spend.usage.total_tokens
+        slot.tokens += tokens
         slot.busy_s += latency_s
-        if (cost := spend.cost_usd) is not None:
+        if cost_usd is not None:
             costs = slot.cost_usd
             if model not in costs:
                 model = self._bounded(model)
                 costs.setdefault(model, _ZERO)
-            costs[model] += cost
+            costs[model] += cost_usd
 
     @property
     def width_s(self) -> int:
