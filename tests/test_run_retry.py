@@ -229,7 +229,11 @@ def test_answers_in_other_clothes(job: Job, endpoint: Endpoint) -> None:
 
 
 HOSTILE_ANSWERS = {
-    "deep": b'{"choices": [{}], "deep": ' + b"[" * 900 + b"]" * 900 + b"}",
+    "deep": b'{"choices": [{"finish_reason": "stop", "message": {"content": "x"}}], "usage": '
+    b'{"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}, "deep": '
+    + b"[" * 600
+    + b"]" * 600
+    + b"}",
     "too deep": b"[" * 5000 + b"]" * 5000,
     "surrogate": b'{"choices": [{"x": "\\ud800"}]}',
     "not UTF-8": b'{"choices": [{"x": "\xff"}]}',
@@ -259,6 +263,7 @@ def test_hostile_answers(job: Job, endpoint: Endpoint) -> None:
     assert ran.code == 3, ran.err
     job.audit(books=False)
     assert job.totals()["attempts"] == endpoint.books.attempts
+    assert type(job.result("deep")["response"]["body"]) is str
     # What was written can be read again.
     job.write([*(row(key, tools=[tool]) for key in HOSTILE_ANSWERS), *rows(4)])
     assert job.run().code == 3
