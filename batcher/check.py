@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from batcher.budget import Forecast, Forecaster
+from batcher.budget.forecast import Forecast, Forecaster
 from batcher.checks import Checker, carried_out
 from batcher.codec import RowParser
 from batcher.endpoints import find

@@ -41,6 +41,35 @@ def test_help_imports_little() -> None:
         assert "Usage: batcher" in done.stdout
 
 
+def test_a_plain_run_imports_what_it_needs(tmp_path: Path) -> None:
+    """A run imports nothing for what its job has not, and looks for cycles seldom."""
+    unneeded = {
+        "batcher.handlers": "no tool calls are carried out",
+        "batcher.turns": "each row is asked once",
+        "batcher.spendbook": "no other job shares its budget",
+        "batcher.budget.forecast": "it sends, where `check` foresees",
+        "batcher.source.table": "its source is JSON lines",
+        "batcher.cli.rehearsal": "it is none",
+        "batcher.totals": "its totals go to no program",
+        "batcher.report": "it reads no output back as reports do",
+        "rich": "standard error is no terminal",
+        "duckdb": "no table is written",
+    }
+    (tmp_path / "in.jsonl").write_text('{"messages": []}\n')
+    arguments = ["run", str(tmp_path / "in.jsonl"), "-o", str(tmp_path / "out.jsonl")]
+    code = (
+        f"import gc, sys; sys.argv = ['batcher', *{arguments!r}, '--base-url', 'http://h/v1']\n"
+        "from batcher.__main__ import main\n"
+        "try: main()\n"
+        "except SystemExit as e: assert e.code == 3, e.code\n"
+        "assert gc.get_threshold()[0] >= 10_000\n"
+        "assert 'aiohttp' in sys.modules\n"
+        f"found = {set(unneeded)!r} & set(sys.modules); sys.exit(str(found) if found else 0)\n"
+    )
+    done = child(code)
+    assert done.returncode == 0, done.stderr
+
+
 FAKE = """
 import sys, types
 from batcher.cli import main

@@ -5,7 +5,6 @@ Pure: the engine's `purse` asks, tells what became of each attempt, and keeps wo
 
 from batcher.budget.account import NO_LIMIT, Budget, Fit, Limit
 from batcher.budget.bounds import Bound, Bounds, Unbounded
-from batcher.budget.forecast import Forecast, Forecaster
 from batcher.budget.holds import Holds
 
 __all__ = [
@@ -14,8 +13,6 @@ __all__ = [
     "Bounds",
     "Budget",
     "Fit",
-    "Forecast",
-    "Forecaster",
     "Holds",
     "Limit",
     "Unbounded",

@@ -30,7 +30,7 @@ class End(Enum):
     REFUSED = "refused"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Call:
     """One tool call as it came.
 
@@ -46,7 +46,7 @@ class Call:
     arguments: Any
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Choice:
     """One choice: its number (`index`), its text or nothing, its calls, and its end."""
 

@@ -9,7 +9,7 @@ from batcher.spend import amount_json, cost_text
 from batcher.words import count, duration, money, plural
 
 if TYPE_CHECKING:
-    from batcher.budget import Forecast
+    from batcher.budget.forecast import Forecast
 
 __all__ = ["forecast_lines", "forecast_object"]
 

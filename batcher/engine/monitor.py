@@ -28,7 +28,7 @@ __all__ = ["Monitor", "status_object"]
 _WINDOW_S: Final = 10.0
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class Monitor:
     """Looks at the parts of a run and says how it goes."""
 

@@ -27,7 +27,7 @@ _CHANGED_ROWS = 100
 _SHOWN_BAD_ROWS = 5
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Plan:
     """The rows that are left, in order, and what reading the source showed.
 

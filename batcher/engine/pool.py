@@ -14,7 +14,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
@@ -28,12 +28,14 @@ from batcher.engine.purse import Purse
 from batcher.engine.settle import Settler
 from batcher.engine.stop import StopSwitch
 from batcher.engine.task import Task, permit_of
-from batcher.engine.turns import Carrier, Work
 from batcher.errors import StorageError
 from batcher.governor import Governor, Outcome, Permit
 from batcher.journal import Keeper
 from batcher.records import BadRow, Failure, Reply, StopReason
 from batcher.transport import Transport
+
+if TYPE_CHECKING:
+    from batcher.engine.turns import Carrier, Work
 
 __all__ = ["Pool"]
 
@@ -170,10 +172,10 @@ class Pool:
                     guess.learn(task)
                 if purse is not None:
                     purse.end(task)
-            elif isinstance(wait_s, Work):
-                self._carry_out(task, wait_s)
-            else:
+            elif isinstance(wait_s, (int, float)):
                 self._wait(task, wait_s)
+            else:
+                self._carry_out(task, wait_s)
 
     def _give_back(self, task: Task) -> None:
         """Undo what was taken for a row that did not leave."""

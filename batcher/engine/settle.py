@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from http import HTTPStatus
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -20,13 +20,15 @@ from batcher.engine.embed import is_too_deep, read_again
 from batcher.engine.purse import Purse
 from batcher.engine.stop import StopSwitch
 from batcher.engine.task import Task, permit_of
-from batcher.engine.turns import Turns, Work
 from batcher.engine.unison import Unison
 from batcher.governor import Governor, Outcome
 from batcher.records import Failure, FailureKind, Reply, StopReason
 from batcher.retry import Accept, Cause, Retry, RetryPolicy, Stop, charge, decide
 from batcher.retry import Final as Failed
 from batcher.retry.hints import rate_headers
+
+if TYPE_CHECKING:
+    from batcher.engine.turns import Turns, Work
 
 __all__ = ["Settler"]
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from batcher.amounts import NOTHING_SPENT, Spend
 from batcher.budget import Bound
 from batcher.engine.roster import Member
 from batcher.governor import Lane, Permit
 from batcher.records import Row
-from batcher.turns import Talk
+
+if TYPE_CHECKING:
+    from batcher.turns import Talk
 
 __all__ = ["Task", "permit_of"]
 

@@ -20,16 +20,13 @@ from batcher.turns import ToolCall
 __all__ = ["Handlers", "ToolCall", "known_tools", "open_handlers"]
 
 
-def open_handlers(settings: Settings) -> Handlers | None:
-    """Make what a job names to carry its tools out, or nothing.
+def open_handlers(settings: Settings) -> Handlers:
+    """Make what a job names to carry its tools out.
 
     Raises:
         UsageError: It can't be used.
     """
     table = settings.handlers
-    if not table:
-        return None
-    # Most jobs have no handlers, and start without what carries them out.
     if "python" in table:
         from batcher.handlers.functions import FunctionHandlers
 

@@ -6,6 +6,7 @@ import time
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
+from typing import TYPE_CHECKING
 
 from batcher.amounts import Spend
 from batcher.budget import NO_LIMIT, Bounds, Budget, Limit
@@ -17,8 +18,10 @@ from batcher.ledger import Ledger
 from batcher.pricing import Pricer
 from batcher.records import StopReason
 from batcher.settings import Settings
-from batcher.spendbook import Grant, RunSpend, SpendBook
 from batcher.words import plural
+
+if TYPE_CHECKING:
+    from batcher.spendbook import Grant, SpendBook
 
 __all__ = ["Funds"]
 
@@ -55,6 +58,8 @@ class Funds:
         """
         if self._settings.ledger is None:
             return None
+        from batcher.spendbook import SpendBook
+
         month = datetime.fromtimestamp(self._began_unix, UTC).strftime("%Y-%m")
         output = self._settings.output.resolve()
         book = SpendBook(self._settings.ledger, run=run, month=month, output=output)
@@ -108,6 +113,8 @@ class Funds:
         """
         if self._book is None:
             return
+        from batcher.spendbook import RunSpend
+
         before, models = self._before
         by_model = {
             model: (models.get(model, Spend()), spend) for model, spend in ledger.by_model().items()

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
@@ -23,10 +23,8 @@ from batcher.engine.pool import Pool
 from batcher.engine.purse import Purse
 from batcher.engine.settle import Settler
 from batcher.engine.stop import StopSwitch
-from batcher.engine.turns import Turns
 from batcher.errors import UsageError
 from batcher.governor import Governor, Limits
-from batcher.handlers import open_handlers
 from batcher.job.funds import Funds
 from batcher.job.outcome import Watch
 from batcher.journal import Keeper, Lock
@@ -35,7 +33,10 @@ from batcher.records import Progress, StopReason
 from batcher.retry import RetryPolicy
 from batcher.settings import Settings, target_url
 from batcher.transport import BaseTransport, Transport, open_transport
-from batcher.turns import TurnPolicy
+
+if TYPE_CHECKING:
+    from batcher.engine.turns import Turns
+    from batcher.handlers import Handlers
 
 __all__ = ["Sending"]
 
@@ -83,7 +84,7 @@ class Sending:
             lenient=settings.lenient,
             calls_are_steps=bool(settings.handlers),
         )
-        self._handlers = open_handlers(settings)
+        self._handlers = _handlers_of(settings)
         self._lock = lock
         self._watch = watch
         self._switch = switch
@@ -186,6 +187,9 @@ class Sending:
         settings, handlers = self._settings, self._handlers
         if handlers is None and settings.on_invalid == "fail":
             return None
+        from batcher.engine.turns import Turns
+        from batcher.turns import TurnPolicy
+
         policy = TurnPolicy(
             on_invalid=settings.on_invalid,
             max_repairs=settings.max_repairs,
@@ -284,6 +288,15 @@ class Sending:
     def _log(self, text: str) -> None:
         if self._watch is not None:
             self._watch.log(text)
+
+
+def _handlers_of(settings: Settings) -> Handlers | None:
+    """Make what the job names to carry its tools out, or nothing."""
+    if not settings.handlers:
+        return None
+    from batcher.handlers import open_handlers
+
+    return open_handlers(settings)
 
 
 def _open_files_for(concurrency: int) -> int:

@@ -8,10 +8,8 @@ lost on the way, and a run that was asked to break off counts what it broke off.
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import os
-import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import anyio
@@ -19,6 +17,7 @@ import anyio
 from batcher.engine.stop import StopSwitch
 from batcher.errors import UsageError
 from batcher.job import run as run_job
+from batcher.library.loop import drive
 from batcher.library.settle import settle
 from batcher.records import Progress, StopReason
 from batcher.settings import Settings
@@ -31,7 +30,6 @@ __all__ = [
     "Listener",
     "Stop",
     "arguments_of",
-    "drive",
     "outcome_of",
     "run",
     "run_async",
@@ -146,12 +144,6 @@ async def run_async(
     """
     settled = settle(_target(source), arguments=arguments_of(settings, output), api_key=api_key)
     return await _totals(settled, on_progress, stop, on_cancel=on_cancel)
-
-
-def drive(work: Callable[[], Awaitable[_T]]) -> _T:
-    """Run a coroutine function on a loop of its own, the fastest at hand."""
-    has_uvloop = sys.platform != "win32" and importlib.util.find_spec("uvloop") is not None
-    return anyio.run(work, backend_options={"use_uvloop": has_uvloop})
 
 
 async def unbroken(work: Coroutine[Any, Any, _T], switch: StopSwitch, *, urgent: bool) -> _T:

@@ -42,10 +42,7 @@ def handler_table(
     """
     if not handlers:
         return {}
-    if ("python" in handlers) == ("url" in handlers):
-        raise UsageError("[handlers] names either python, a file of functions, or a url")
-    if "url" in handlers and origin_of(handlers["url"]) is None:
-        raise UsageError("handlers.url begins with http:// or https:// and names a host")
+    _refuse_unclear(handlers)
     if sending and "api_key_env" in handlers:
         place = KeyPlace(
             given["handlers.api_key_env"].said_by, variable=handlers.pop("api_key_env")
@@ -58,3 +55,10 @@ def handler_table(
             read_key=read_key,
         )
     return handlers
+
+
+def _refuse_unclear(handlers: Mapping[str, Any]) -> None:
+    if ("python" in handlers) == ("url" in handlers):
+        raise UsageError("[handlers] names either python, a file of functions, or a url")
+    if "url" in handlers and origin_of(handlers["url"]) is None:
+        raise UsageError("handlers.url begins with http:// or https:// and names a host")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["Settings"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Settings:
     """One job, resolved.
 
@@ -22,7 +22,7 @@ class Settings:
         base_url: The endpoint's base URL, without a trailing slash; for an endpoint that the run
             serves itself (`sandbox`, `local`) it is filled in once that listens.
         endpoint: Name of the endpoint for results and reports: a named endpoint's, else the host.
-        api_key: The key; never shown (`repr=False`).
+        api_key: The key; never shown: `repr` tells no field.
         headers: More request headers.
         auth_header: Header that carries the key; `Authorization` gets `Bearer `.
         source_format: How its rows are written: `jsonl`, `csv` or `tsv`; or `auto`.
@@ -42,15 +42,15 @@ class Settings:
     output: Path
     base_url: str
     endpoint: str
-    api_key: str | None = field(default=None, repr=False)
-    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    api_key: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
     auth_header: str = "Authorization"
     ca_file: Path | None = None
     trust_env: bool = False
     source_format: str = "auto"
     url: str = "/v1/chat/completions"
-    defaults: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    template: Mapping[str, Any] | None = field(default=None, repr=False)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    template: Mapping[str, Any] | None = None
     id_field: str | None = None
     carry: tuple[str, ...] = ()
     concurrency: int = 256
@@ -86,7 +86,7 @@ class Settings:
     priced_as: str = ""
     endpoint_options: Mapping[str, Any] = field(default_factory=dict)
     answer: Mapping[str, Any] = field(default_factory=dict)
-    handlers: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    handlers: Mapping[str, Any] = field(default_factory=dict)
     progress: str = "auto"
     json: bool = False
     cost: bool = False

@@ -12,12 +12,14 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from batcher.errors import StorageError, UsageError
 from batcher.settings.forms import form_of
 from batcher.source.lines import JsonLines, Line
-from batcher.source.table import Table
+
+if TYPE_CHECKING:
+    from batcher.source.table import Table
 
 __all__ = ["Blocks", "Source"]
 
@@ -124,6 +126,8 @@ class Source:
     def _reader(self) -> JsonLines | Table:
         if self._form == "jsonl":
             return JsonLines(self._read)
+        from batcher.source.table import Table
+
         return Table(self._read, tabs=self._form == "tsv")
 
     def _read(self) -> bytes:
