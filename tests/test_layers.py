@@ -18,7 +18,7 @@ LAYERS = (
     {"report", "endpoints"},
     {"engine"},
     {"transport", "journal", "source", "handlers", "spendbook"},
-    {"daemon", "early"},
+    {"blocks", "daemon", "early"},
     {"codec", "results", "totals"},
     {"turns", "budget"},
     {"retry", "governor", "ledger", "pricing", "checks", "settings", "template", "answers"},

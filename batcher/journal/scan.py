@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from batcher.blocks import split_lines
 from batcher.journal.files import Halted
 from batcher.journal.lines import RunNote, damaged, head_of, read_line
 from batcher.journal.state import State
@@ -55,9 +56,9 @@ def scan(
     offset, totals, totals_at = 0, b"", -1
     size = os.fstat(fd).st_size
     while (text := _whole_lines(fd, offset)) is not None:
-        lines = text.split(b"\n")
+        lines, _ = split_lines(text)
         if not offset:
-            state.expect(len(lines) * size // (len(text) + 1))
+            state.expect(len(lines) * size // len(text))
         offsets = list(map(add, accumulate(map(len, lines), initial=offset), count()))
         offset = offsets.pop()
         place = _take(lines, offsets, state, spoilt=damaged(text))
@@ -76,13 +77,13 @@ def scan(
 
 
 def _whole_lines(fd: int, offset: int) -> bytes | None:
-    """Read some lines from `offset` on, without the last one's end; None where no whole one is."""
+    """Read some lines from `offset` on, with their ends; None where no whole one is."""
     text, size = b"", _BLOCK_BYTES
     while block := os.pread(fd, size, offset + len(text)):
         text += block
         end = text.rfind(b"\n")
         if end >= 0:
-            return text[:end]
+            return text[: end + 1]
         size *= 4
     return None
 

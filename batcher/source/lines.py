@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from batcher.blocks import split_lines
 from batcher.codec import MAX_ROW_BYTES
 
 if TYPE_CHECKING:
@@ -50,8 +51,8 @@ class LineSplitter:
 
     def split(self, block: bytes) -> list[bytes | None]:
         """Return the lines that end within `block`, without their line ends."""
-        lines: list[bytes | None] = list(block.split(b"\n"))
-        rest = lines.pop()
+        whole, rest = split_lines(block)
+        lines: list[bytes | None] = [*whole]
         if lines and (self._parts or self._skipping):
             self._hold(lines[0] or b"")
             lines[0] = self._take()

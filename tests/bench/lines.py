@@ -100,6 +100,7 @@ def waiting(rig: Rig, effort: Effort) -> Iterator[Line]:
 
 def memory(rig: Rig, effort: Effort) -> Iterator[Line]:
     """Peak memory, and what a row adds to it."""
+    rig.send("lean", 1)  # to compile modules takes memory, once
     few = rig.send("lean", min(10_000, effort.many)).peak_mb
     yield Line("peak memory, 10,000 rows", "at most 60 MB", 60, few, f"{few:.1f} MB")
     output = rig.output()
@@ -213,7 +214,7 @@ def _growth(how: str, cost: Cost, few_mb: float, rows: int) -> Line:
 
 
 def _of_finished(rig: Rig, effort: Effort, output: Path) -> Iterator[Line]:
-    """What is asked of a finished output: `status`, and reading it as a resume does."""
+    """What is asked of a finished output: `status`, and reading it as a resume and a report do."""
     took_s = statistics.median(rig.batcher("status", output).wall_s for _ in range(5))
     what = f"`status`, finished, {effort.many:,} rows"
     yield Line(what, "at most 0.5 s", 0.5, took_s, f"{took_s:.3f} s")
@@ -223,6 +224,10 @@ def _of_finished(rig: Rig, effort: Effort, output: Path) -> Iterator[Line]:
     per_s = output.stat().st_size / 1e6 / (rig.scan(output).cpu_s - one)
     told = f"{per_s:.0f} MB/s"
     yield Line("resume scan of a journal", "at least 300 MB/s", 300, per_s, told, least=True)
+    read = rig.batcher("report", output, "--json")
+    per_s = output.stat().st_size / 1e6 / (read.cpu_s - rig.batcher("report", nothing, "--json").cpu_s)
+    told = f"{per_s:.0f} MB/s, {read.peak_mb:.1f} MB"
+    yield Line("`batcher report`", "at least 100 MB/s", 100, per_s, told, least=True)
 
 
 def _cut_in_half(output: Path) -> None:
