@@ -74,9 +74,13 @@ class Columns(NamedTuple):
 
 
 def read_columns(lines: Sequence[bytes], heads: Heads) -> Columns | None:
-    """Read result lines, whose beginnings are `heads`; None where one isn't as most are."""
+    """Read result lines, whose beginnings are `heads`; None where one isn't as most are.
+
+    Args:
+        lines: With their ends.
+    """
     try:
-        found = list(map(_decode, parts_of(lines)))
+        found = list(map(_decode, parts_of(lines, after=b"}\n")))
         names = orjson.loads(b"[%b]" % b",".join([head[1] for head in heads if head]))
         return _columns(found, names)
     except (ValueError, AttributeError, InvalidOperation, RecursionError, msgspec.DecodeError):
@@ -130,9 +134,11 @@ def _prints(hashes: list[str]) -> array[int] | None:
 
 def _by_kind(found: list[_Ours]) -> list[Kind] | None:
     """Add up what the lines have cost; None where that is not for many at once to say."""
-    different = {(ours.model, ours.error_code) for ours in found}
-    if len(different) == 1:
-        return [_kind(found, *different.pop())]
+    models = [ours.model for ours in found]
+    codes = [ours.error_code for ours in found]
+    if models.count(models[0]) == codes.count(codes[0]) == len(found):
+        return [_kind(found, models[0], codes[0])]
+    different = set(zip(models, codes, strict=True))
     if len(different) > _MOST_KINDS:
         return None
     return [

@@ -152,6 +152,9 @@ class Index:
         if offsets is None:
             self._low.extend(array("I", [0]) * len(keys))
             self._high.extend(array("H", [_NOWHERE]) * len(keys))
+        elif (high := min(offsets) >> 32) == max(offsets) >> 32:
+            self._low.extend([offset & _MASK_32 for offset in offsets] if high else offsets)
+            self._high.extend(array("H", [high]) * len(keys))
         else:
             self._low.extend([offset & _MASK_32 for offset in offsets])
             self._high.extend([offset >> 32 for offset in offsets])

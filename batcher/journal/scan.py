@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from itertools import accumulate, count
-from operator import add
+from io import BytesIO
+from itertools import accumulate
 from typing import Any, Final, NamedTuple
 
 import orjson
 
-from batcher.blocks import split_lines
 from batcher.journal.files import Halted
 from batcher.journal.lines import RunNote, damaged, head_of, read_line
 from batcher.journal.state import State
@@ -56,14 +55,16 @@ def scan(
     offset, totals, totals_at = 0, b"", -1
     size = os.fstat(fd).st_size
     while (text := _whole_lines(fd, offset)) is not None:
-        lines, _ = split_lines(text)
+        lines = BytesIO(text).readlines()
+        if not text.endswith(b"\n"):
+            lines.pop()
         if not offset:
             state.expect(len(lines) * size // len(text))
-        offsets = list(map(add, accumulate(map(len, lines), initial=offset), count()))
+        offsets = list(accumulate(map(len, lines), initial=offset))
         offset = offsets.pop()
         place = _take(lines, offsets, state, spoilt=damaged(text))
         if place >= 0:
-            totals, totals_at = lines[place], offsets[place]
+            totals, totals_at = lines[place][:-1], offsets[place]
         if halted():
             raise Halted
     if totals_at < 0 or totals_at + len(totals) + 1 != offset:
@@ -77,19 +78,20 @@ def scan(
 
 
 def _whole_lines(fd: int, offset: int) -> bytes | None:
-    """Read some lines from `offset` on, with their ends; None where no whole one is."""
+    """Read some lines from `offset` on, and what follows them; None where no whole one is."""
     text, size = b"", _BLOCK_BYTES
     while block := os.pread(fd, size, offset + len(text)):
         text += block
-        end = text.rfind(b"\n")
-        if end >= 0:
-            return text[: end + 1]
+        if b"\n" in block:
+            return text
         size *= 4
     return None
 
 
 def _take(lines: list[bytes], offsets: list[int], state: State, *, spoilt: bool) -> int:
     """Take lines into `state`, save totals; return which of them are the last totals, or -1.
+
+    The lines have their ends, for taking them off makes each anew.
 
     Args:
         spoilt: Whether there is a damaged line among them.
@@ -99,13 +101,14 @@ def _take(lines: list[bytes], offsets: list[int], state: State, *, spoilt: bool)
     else:
         heads = list(map(head_of, lines))
     begin, totals = 0, -1
-    for place in [place for place, head in enumerate(heads) if head is None]:
+    others = [] if all(heads) else [place for place, head in enumerate(heads) if head is None]
+    for place in others:
         state.apply_all(lines[begin:place], offsets[begin:place], heads[begin:place])
         begin = place + 1
         if lines[place].startswith(TOTALS):
             totals = place
         else:
-            state.apply(lines[place], offsets[place])
+            state.apply(lines[place][:-1], offsets[place])
     state.apply_all(lines[begin:], offsets[begin:], heads[begin:])
     return totals
 

@@ -30,6 +30,9 @@ _MOST: Final = 2**63 - 1
 Count = Annotated[int, msgspec.Meta(ge=0, le=_MOST)]
 NOTHING: Final = msgspec.Raw()
 
+# Of `OURS`, what stands before the object.
+_BEFORE: Final = len(OURS) - 1
+
 
 class _PromptDetails(msgspec.Struct, gc=False):
     cached_tokens: Count
@@ -76,13 +79,17 @@ class Sum(NamedTuple):
     spend: Spend
 
 
-def parts_of(lines: Sequence[bytes]) -> list[bytes]:
-    """Cut the `batcher` objects out of result lines, given without their ends.
+def parts_of(lines: Sequence[bytes], *, after: bytes = b"}") -> list[bytes]:
+    """Cut the `batcher` objects out of result lines.
+
+    Args:
+        after: What follows them; with the end of the line, where the lines have theirs.
 
     Raises:
         ValueError: A line has none, or they are no UTF-8.
     """
-    parts = [raw[raw.rindex(OURS) + len(OURS) - 1 : -1] for raw in lines]
+    before, ours, end = _BEFORE, OURS, -len(after)
+    parts = [raw[raw.rindex(ours) + before : end] for raw in lines]
     # What a decoder passes over is sound but for its UTF-8.
     b"".join(parts).decode()
     return parts

@@ -98,13 +98,17 @@ class State:
         offsets: Sequence[int],
         heads: Heads,
     ) -> None:
-        """Take in lines that begin at `offsets`, as `apply` does each; `head_of` gave the heads."""
+        """Take in lines that begin at `offsets`, as `apply` does each, but with their ends.
+
+        Args:
+            heads: What `head_of` gave.
+        """
         for begin in range(0, len(lines), _AT_ONCE):
             part = slice(begin, begin + _AT_ONCE)
             some, places = lines[part], offsets[part]
             if len(some) < _FEW or not self._apply_columns(some, places, heads[part]):
                 for raw, offset in zip(some, places, strict=True):
-                    self.apply(raw, offset)
+                    self.apply(raw[:-1], offset)
 
     def end_scan(self) -> None:
         """Account for a last run that wrote results but no note of its end: it was killed."""
