@@ -57,22 +57,35 @@ class SessionTransport(BaseTransport):
 
     async def _exchange(self, path: str, body: bytes, began_s: float) -> Reply | Failure:
         url, question = self._known.get(path) or self._remember(path, self._prepared(path))
-        async with self._session.post(
+        response = await self._session.post(
             url, data=self._data(question, body), allow_redirects=False
-        ) as response:
-            length = response.content_length
-            if length is not None and length > self._max_bytes:
-                response.close()
-                return self._failure(FailureKind.TOO_LARGE, began_s)
-            if length is not None and length <= SMALL_BYTES:
-                raw = await response.read()
-            else:
-                raw = await self._read_bounded(response)
-            headers = response.headers
-            text = await self._decoded(raw, headers.get("Content-Encoding"))
-            if isinstance(text, FailureKind):
-                return self._failure(text, began_s)
-            return Reply(response.status, headers, text, time.monotonic() - began_s)
+        )
+        try:
+            return await self._read(response, began_s)
+        finally:
+            # Once it is closed, a request of ours has nothing more to give back or to wait for.
+            if not (self._ours and response.closed):
+                response.release()
+                await response.wait_for_close()
+
+    async def _read(self, response: aiohttp.ClientResponse, began_s: float) -> Reply | Failure:
+        content = response.content
+        length = response.content_length
+        if length is not None and length > self._max_bytes:
+            response.close()
+            return self._failure(FailureKind.TOO_LARGE, began_s)
+        # Nearly every answer has come in one piece, and its connection is free again.
+        if content.is_eof() and content.total_bytes <= SMALL_BYTES:
+            raw = content.read_nowait()
+        elif length is not None and length <= SMALL_BYTES:
+            raw = await response.read()
+        else:
+            raw = await self._read_bounded(response)
+        headers = response.headers
+        text = await self._decoded(raw, headers.get("Content-Encoding"))
+        if isinstance(text, FailureKind):
+            return self._failure(text, began_s)
+        return Reply(response.status, headers, text, time.monotonic() - began_s)
 
     def _prepared(self, path: str) -> tuple[URL, Question | None]:
         url = self._url(path)
@@ -116,11 +129,10 @@ class _Connector(aiohttp.TCPConnector):
 
         aiohttp would take that answer for the next request's.
         """
-        task = this_task()
         while True:
             connection = await super().connect(*arguments, **options)
             protocol = connection.protocol
-            if task in self._opened or protocol is None or _is_clean(protocol):
+            if protocol is None or _is_clean(protocol) or this_task() in self._opened:
                 return connection
             connection.close()
 
