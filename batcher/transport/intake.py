@@ -117,9 +117,10 @@ class Intake:
     def look(self) -> None:
         """Let those go on that may; to be called now and then.
 
-        Each time the first of them goes on a step, even where nobody takes what was read.
+        The first of them goes on a step each time, unless what others hold is too much by itself: a
+        disk that stalls, or a program that takes no results, must not fill the memory.
         """
-        self._let_go(first=True)
+        self._let_go(first=self._elsewhere() <= self._most_bytes)
 
     def _let_go(self, *, first: bool) -> None:
         room = self._most_bytes - self._bytes - self._elsewhere()
