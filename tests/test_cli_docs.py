@@ -38,6 +38,8 @@ OTHER_VARIABLES = {"BATCHER_API_KEY", "BATCHER_DEBUG", "BATCHER_NAME", "BATCHER_
 OTHER_FLAGS = {"--extra", "--check", "--failed", "--now", "--draws", "--only", "--quick"} | {
     "--pairs",
     "--rows",
+    "--many",
+    "--minutes",
     "--invoice",
     "--map",
 }
