@@ -18,7 +18,7 @@ LAYERS = (
     {"report", "endpoints"},
     {"engine"},
     {"transport", "journal", "source", "handlers", "spendbook"},
-    {"blocks", "daemon", "early"},
+    {"daemon", "early"},
     {"codec", "results", "totals"},
     {"turns", "budget"},
     {"retry", "governor", "ledger", "pricing", "checks", "settings", "template", "answers"},

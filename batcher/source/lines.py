@@ -6,9 +6,9 @@ A line over `MAX_ROW_BYTES` is passed over without being held, and reported by `
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from batcher.blocks import split_lines
 from batcher.codec import MAX_ROW_BYTES
 
 if TYPE_CHECKING:
@@ -51,8 +51,10 @@ class LineSplitter:
 
     def split(self, block: bytes) -> list[bytes | None]:
         """Return the lines that end within `block`, without their line ends."""
-        whole, rest = split_lines(block)
-        lines: list[bytes | None] = [*whole]
+        # `bytes.split` looks at each byte by itself, which takes twice the time.
+        whole = BytesIO(block).readlines()
+        rest = b"" if block.endswith(b"\n") or not whole else whole.pop()
+        lines: list[bytes | None] = [line[:-1] for line in whole]
         if lines and (self._parts or self._skipping):
             self._hold(lines[0] or b"")
             lines[0] = self._take()

@@ -3,8 +3,9 @@
 An answer may have 64 MiB and hundreds are in flight, so that their sum needs a bound of its own.
 None is refused: it waits in the network, where it holds its sender back, until others are done. The
 first `SMALL_BYTES` of each are read in any case, so that ordinary answers never come here. Of those
-that are larger, the one that came first always goes on: nobody waits for ever. What was read and
-waits for the disk counts as well.
+that are larger, the one that came first goes on, so that none waits for another for ever. What was
+read and waits for the disk counts as well; where that is too much by itself, none goes on until
+some of it is written, or until a run that stops gives up what is in flight.
 """
 
 from __future__ import annotations

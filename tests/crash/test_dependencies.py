@@ -14,7 +14,8 @@ import pytest
 
 from tests.crash.conftest import Reckoner
 from tests.crash.endpoint import Endpoint
-from tests.crash.job import HANG_S, Job, environment, good_row
+from tests.crash.job import Job, environment, good_row
+from tests.crash.kill import HANG_S
 
 _ROOT = Path(__file__).parents[2]
 

@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 
 from tests.crash.conftest import Reckoner
-from tests.crash.job import HANG_S, environment
+from tests.crash.job import environment
+from tests.crash.kill import HANG_S
 from tests.harness import as_lines, lines_of, outcome, row
 from tests.hostile import HostileServer, Peer, Script, answer, chunked
 

@@ -16,7 +16,8 @@ import pytest
 from tests.crash.books import read
 from tests.crash.conftest import Reckoner
 from tests.crash.endpoint import Endpoint
-from tests.crash.job import CONCURRENCY, HANG_S, Job, good_row
+from tests.crash.job import CONCURRENCY, Job, good_row
+from tests.crash.kill import HANG_S
 from tests.harness import wait_for
 
 # Processes by the dozen take their time; the first of the tests stand for all in the quick suite.

@@ -16,7 +16,8 @@ import pytest
 from tests.crash.books import read
 from tests.crash.conftest import Reckoner
 from tests.crash.endpoint import Endpoint
-from tests.crash.job import HANG_S, Job, Kill, good_row, grown
+from tests.crash.job import Job, good_row, grown
+from tests.crash.kill import HANG_S, Kill
 from tests.harness import wait_for
 
 _CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 143}

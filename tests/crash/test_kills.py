@@ -9,7 +9,8 @@ import pytest
 
 from tests.crash.conftest import Reckoner
 from tests.crash.endpoint import Endpoint
-from tests.crash.job import Job, Kill, SourceRow, bad_row, good_row
+from tests.crash.job import Job, SourceRow, bad_row, good_row
+from tests.crash.kill import Kill
 
 
 def _mixed(count: int) -> list[SourceRow]:

@@ -12,7 +12,8 @@ import pytest
 from tests.crash.books import read
 from tests.crash.conftest import Reckoner
 from tests.crash.endpoint import Endpoint
-from tests.crash.job import HANG_S, Job
+from tests.crash.job import Job
+from tests.crash.kill import HANG_S
 
 COUNT = 40
 

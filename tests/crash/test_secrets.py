@@ -17,7 +17,8 @@ import pytest
 from batcher import errors
 from batcher.cli.faults import run_safely
 from tests.crash.conftest import Reckoner
-from tests.crash.job import HANG_S, environment
+from tests.crash.job import environment
+from tests.crash.kill import HANG_S
 from tests.harness import as_lines, row
 from tests.hostile import HostileServer, Peer, answer
 

@@ -15,7 +15,8 @@ import pytest
 from tests.crash.books import read
 from tests.crash.conftest import Reckoner
 from tests.crash.endpoint import Endpoint
-from tests.crash.job import HANG_S, Job, environment
+from tests.crash.job import Job, environment
+from tests.crash.kill import HANG_S
 
 COUNT = 60
 

@@ -13,7 +13,8 @@ import pytest
 from tests.crash.books import read
 from tests.crash.conftest import Reckoner
 from tests.crash.endpoint import Endpoint
-from tests.crash.job import CONCURRENCY, HANG_S, Job
+from tests.crash.job import CONCURRENCY, Job
+from tests.crash.kill import HANG_S
 from tests.crash.test_faults import as_root, slow
 
 COUNT = 80
