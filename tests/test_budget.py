@@ -185,15 +185,21 @@ def test_a_refusal_costs_nothing(priced: Job, endpoint: Endpoint) -> None:
     assert "uncertain" not in ran.totals
 
 
+@pytest.mark.parametrize(("prompt", "answer"), [(10, 50), (5000, 1)])
 def test_an_endpoint_that_counts_more_than_it_can_is_believed(
-    priced: Job, endpoint: Endpoint
+    priced: Job, endpoint: Endpoint, prompt: int, answer: int
 ) -> None:
     """A bound that turns out wrong is widened at once, so that it does no harm later."""
 
     def dear(seen: Seen) -> Say:
-        answer = json.loads(completion(seen))
-        answer["usage"] = {"prompt_tokens": 10, "completion_tokens": 50, "total_tokens": 60}
-        return Say(body=json.dumps(answer).encode())
+        body = json.loads(completion(seen))
+        total = prompt + answer
+        body["usage"] = {
+            "prompt_tokens": prompt,
+            "completion_tokens": answer,
+            "total_tokens": total,
+        }
+        return Say(body=json.dumps(body).encode())
 
     endpoint.always(dear)
     priced.write(capped(50))

@@ -241,6 +241,15 @@ def test_prices_again(tmp_path: Path, report: Reporter):
     assert any("1 result sum" in note and "can't be recovered" in note for note in said["notes"])
 
 
+def test_prices_again_of_one_usage(tmp_path: Path, report: Reporter):
+    """A result whose other attempts brought no usage can be reckoned anew without a loss."""
+    line = result(1, attempts=3, attempts_without_usage=2)
+    output = write(tmp_path / "out.jsonl", [line, TOTALS])
+    notes = report(output, "--prices", "list", "--json").json["notes"]
+    assert any("reckoned again" in note for note in notes)
+    assert not any("sum the usage" in note for note in notes)
+
+
 def test_list_prices_are_those_of_each_result(tmp_path: Path, report: Reporter):
     """The list's price of gpt-4o holds on any host; a model that no list knows stays unpriced."""
     lines = [result(1, cost_usd=None, unpriced=True, endpoint="host"), TOTALS]

@@ -81,6 +81,19 @@ def test_a_broken_line_is_named(tmp_path: Path, report: Reporter, broken: Any):
     assert f"{output}:2" in said.err
 
 
+@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.partial"])
+def test_a_broken_line_far_on_is_named(tmp_path: Path, report: Reporter, name: str):
+    """Lines are counted over many blocks of a file, blank ones too."""
+    lines = [json.dumps(result(number), separators=(",", ":")) for number in range(1, 6001)]
+    lines[10] = ""
+    lines[5000] = "{"
+    last = [] if "partial" in name else [json.dumps(TOTALS, separators=(",", ":"))]
+    (tmp_path / name).write_text("\n".join([*lines, *last, ""]))
+    said = report(tmp_path / "out.jsonl", "--json")
+    assert (said.code, said.json["totals"]["requests"]) == (2, 5998)
+    assert [each["line"] for each in said.json["broken_lines"]] == [5001]
+
+
 @pytest.mark.parametrize("content", ["", "\n"])
 def test_nothing_yet(tmp_path: Path, report: Reporter, content: str):
     """A journal without a line is a report of nothing, in every form."""

@@ -132,18 +132,17 @@ class Cell:
             self.first_s = at_s - latency_s
 
     def add_all(self, rows: Rows) -> None:
-        """Count results that ended at Unix times, as `add` does each."""
+        """Count results that ended at Unix times, as `add` does each.
+
+        All but `summed`, which is for costs that are reckoned again: those are read one by one.
+        """
         told, ends, spent, wasted = rows
         self.account.post_sum(spent.spend, with_cost=spent.with_cost, unpriced=spent.unpriced)
         failed = sum([bool(each.error_code) for each in told])
         self.account.failed += failed
         self.account.completed += len(told) - failed
         self.waste(wasted)
-        if any(each.attempts != 1 for each in told):
-            self.summed += sum(
-                [each.attempts > 1 and each.attempts - each.attempts_without_usage > 1
-                 for each in told]
-            )  # fmt: skip
+        if not all(each.attempts for each in told):
             ends = [end for each, end in zip(told, ends, strict=True) if each.attempts]
             told = [each for each in told if each.attempts]
         if not told:
